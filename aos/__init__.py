@@ -1,0 +1,1 @@
+"""AOS: an operating system for AI agents."""
