@@ -10,7 +10,7 @@ import hashlib
 import json
 from typing import Any
 
-type Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+type Json = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 
 
 def encode(value: Any) -> bytes:

@@ -1,0 +1,1 @@
+"""Agents: what they are, and the states that they live through."""
