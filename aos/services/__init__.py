@@ -1,0 +1,1 @@
+"""Services act: the I/O behind small ports, one package per service."""
