@@ -1,0 +1,1 @@
+"""Scheduling: who may use how much of what is scarce."""
