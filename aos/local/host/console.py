@@ -1,0 +1,79 @@
+"""What a person sees: one line per invocation and the worker's output, on standard error."""
+
+import asyncio
+import sys
+from datetime import datetime
+from typing import TextIO
+
+_FAILED = "failed"
+
+
+class Console:
+    """Writes lines in batches, one write per turn of the event loop."""
+
+    def __init__(self, *, verbose: bool, stream: TextIO | None = None) -> None:
+        self.verbose = verbose
+        self._stream = stream or sys.stderr
+        self._lines: list[str] = []
+        self._scheduled = False
+
+    def say(self, message: str) -> None:
+        """A line from the host itself."""
+        self._write("host", message)
+
+    def worker(self, line: str) -> None:
+        """A line that the worker process printed."""
+        self._write("worker", f"| {line}")
+
+    def log(self, level: str, logger: str, invocation_id: str | None, message: str) -> None:
+        """A record logged in the worker."""
+        self._write("log", f"{level.lower():8} {short(invocation_id)} {logger}: {message}")
+
+    def invocation(
+        self,
+        kind: str,
+        name: str,
+        invocation_id: str,
+        ms: float,
+        *,
+        failure: tuple[str, str] | None,
+        note: str = "",
+    ) -> None:
+        """The end of an invocation; `failure` is the exception's last line and its traceback."""
+        outcome = _FAILED if failure else "ok"
+        text = f"{name}{' ' + note if note else ''} {short(invocation_id)} {outcome} {ms:.0f} ms"
+        if failure:
+            text += f": {failure[0]}"
+            if self.verbose and failure[1]:
+                text += "\n" + failure[1].rstrip()
+        self._write(kind, text)
+
+    def _write(self, kind: str, text: str) -> None:
+        stamp = f"{datetime.now():%H:%M:%S.%f}"[:-3]  # the person's own clock
+        first, *rest = text.split("\n")
+        self._lines.append(
+            f"{stamp} {kind:<8} {first}\n" + "".join(f"             {line}\n" for line in rest)
+        )
+        if self._scheduled:
+            return
+        try:
+            asyncio.get_running_loop().call_soon(self.flush)
+            self._scheduled = True
+        except RuntimeError:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is waiting."""
+        self._scheduled = False
+        text, self._lines = "".join(self._lines), []
+        if text:
+            try:
+                self._stream.write(text)
+                self._stream.flush()
+            except (OSError, ValueError):
+                self._lines.clear()  # nobody reads standard error any more; the work goes on
+
+
+def short(invocation_id: str | None) -> str:
+    """The part of an invocation's id that lines show."""
+    return (invocation_id or "-")[:8]

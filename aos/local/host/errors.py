@@ -1,0 +1,14 @@
+"""The error that stops the host."""
+
+
+class HostError(Exception):
+    """The host cannot start or go on: one line that names what is wrong, and the exit code.
+
+    Code 2 means that what the host was given is wrong (a setting, a file, a port);
+    code 1 that the app could not be loaded or kept running.
+    """
+
+    def __init__(self, message: str, code: int = 2) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code

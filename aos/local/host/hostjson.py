@@ -1,0 +1,177 @@
+"""host.json: what this host honours, and what it refuses rather than ignores."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aos.local.host.errors import HostError
+from aos.local.host.settings import read_json_object
+
+_CORES = os.cpu_count() or 1
+_TIMESPAN = re.compile(r"(?:(\d+)\.)?(\d{1,2}):(\d{2}):(\d{2})(?:\.(\d{1,7}))?")
+_HUB_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{2,44}")
+
+_REFUSED = {
+    "customHandler": "custom handlers",
+    "retry": "a retry policy for the whole app",
+    "concurrency.dynamicConcurrencyEnabled": "dynamic concurrency",
+    "extensions.serviceBus.sessionIdleTimeout": "sessions",
+    "extensions.durableTask.defaultVersion": "orchestration versions",
+    "extensions.durableTask.versionMatchStrategy": "orchestration versions",
+    "extensions.durableTask.versionFailureStrategy": "orchestration versions",
+    "extensions.durableTask.notifications": "lifecycle notifications",
+    "extensions.durableTask.overridableExistingInstanceStates": "another instance id reuse policy",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BusSettings:
+    """`extensions.serviceBus`: calls at once for each function, how long locks are renewed, settling."""
+
+    max_concurrent_calls: int = 16
+    lock_renewal_s: float = 300.0
+    auto_complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class DurableSettings:
+    """`extensions.durableTask`: the hub's name and how much of each kind may run at once."""
+
+    hub_name: str = "TestHubName"
+    activities: int = 10 * _CORES
+    orchestrators: int = 10 * _CORES
+    entities: int = 10 * _CORES
+    max_message_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HostJson:
+    """The settings of host.json that this host honours, with Azure's defaults."""
+
+    route_prefix: str = "api"
+    response_headers: Mapping[str, str] = field(default_factory=dict)
+    function_timeout_s: float | None = 1800.0
+    log_level: str = "Information"
+    functions: tuple[str, ...] = ()
+    bus: BusSettings = field(default_factory=BusSettings)
+    durable: DurableSettings = field(default_factory=DurableSettings)
+
+
+def read_host_json(app: Path) -> HostJson:
+    """Read host.json of the app folder; `HostError` names the file and the setting that is wrong."""
+    path = app / "host.json"
+    if not path.exists():
+        raise HostError(f'{path} does not exist: a Functions app needs one, at least {{"version": "2.0"}}')
+    document = _Section(read_json_object(path), f"{path}")
+    if document.text("version", "") != "2.0":
+        raise HostError(f'{path}: version must be "2.0"')
+    for name, what in _REFUSED.items():
+        if document.find(name) not in (None, False):
+            raise HostError(f"{path}: {name} is not supported here ({what})")
+    http = document.section("extensions").section("http")
+    return HostJson(
+        route_prefix=http.text("routePrefix", "api").strip("/"),
+        response_headers=http.texts("customHeaders"),
+        function_timeout_s=_function_timeout(document),
+        log_level=document.section("logging").section("logLevel").text("default", "Information"),
+        functions=tuple(document.names("functions")),
+        bus=_bus(document.section("extensions").section("serviceBus")),
+        durable=_durable(document.section("extensions").section("durableTask")),
+    )
+
+
+def timespan_s(text: str) -> float | None:
+    """Seconds of a .NET time span, `[d.]hh:mm:ss[.fffffff]`; `None` when it is not one."""
+    match = _TIMESPAN.fullmatch(text)
+    if match is None:
+        return None
+    days, hours, minutes, seconds, fraction = match.groups()
+    whole = ((int(days or 0) * 24 + int(hours)) * 60 + int(minutes)) * 60 + int(seconds)
+    return whole + float(f"0.{fraction or 0}")
+
+
+def _function_timeout(document: "_Section") -> float | None:
+    if document.find("functionTimeout") in ("-1", "-00:00:01"):
+        return None
+    return document.seconds("functionTimeout", 1800.0)
+
+
+def _bus(section: "_Section") -> BusSettings:
+    default = BusSettings()
+    return BusSettings(
+        max_concurrent_calls=section.count("maxConcurrentCalls", default.max_concurrent_calls),
+        lock_renewal_s=section.seconds("maxAutoLockRenewalDuration", default.lock_renewal_s),
+        auto_complete=section.flag("autoCompleteMessages", default.auto_complete),
+    )
+
+
+def _durable(section: "_Section") -> DurableSettings:
+    default = DurableSettings()
+    hub_name = section.text("hubName", default.hub_name)
+    if not _HUB_NAME.fullmatch(hub_name) and not hub_name.startswith("%"):
+        raise HostError(f"{section.where}.hubName: {hub_name!r} must be 3 to 45 letters and digits")
+    return DurableSettings(
+        hub_name=hub_name,
+        activities=section.count("maxConcurrentActivityFunctions", default.activities),
+        orchestrators=section.count("maxConcurrentOrchestratorFunctions", default.orchestrators),
+        entities=section.count("maxConcurrentEntityFunctions", default.entities),
+        max_message_bytes=section.count("maxGrpcMessageSizeInBytes", 0, least=0),
+    )
+
+
+class _Section:
+    """An object of host.json that answers typed questions and names itself in errors."""
+
+    def __init__(self, values: Mapping[str, Any], where: str) -> None:
+        self._values = values
+        self.where = where
+
+    def find(self, dotted: str) -> object:
+        value: object = self._values
+        for name in dotted.split("."):
+            value = value.get(name) if isinstance(value, Mapping) else None
+        return value
+
+    def section(self, name: str) -> "_Section":
+        return _Section(self._get(name, Mapping, {}, "an object"), self._name(name))
+
+    def text(self, name: str, default: str) -> str:
+        return str(self._get(name, str, default, "a string"))
+
+    def texts(self, name: str) -> dict[str, str]:
+        return {key: str(value) for key, value in self._get(name, Mapping, {}, "an object").items()}
+
+    def names(self, name: str) -> list[str]:
+        return [str(item) for item in self._get(name, list, [], "a list")]
+
+    def flag(self, name: str, default: bool) -> bool:
+        return bool(self._get(name, bool, default, "true or false"))
+
+    def count(self, name: str, default: int, least: int = 1) -> int:
+        value = self._get(name, int, default, "a whole number")
+        if isinstance(value, bool) or value < least:
+            raise HostError(f"{self._name(name)} must be a whole number of at least {least}")
+        return int(value)
+
+    def seconds(self, name: str, default: float) -> float:
+        text = self._get(name, str, None, "a time span")
+        if text is None:
+            return default
+        seconds = timespan_s(text)
+        if seconds is None:
+            raise HostError(f"{self._name(name)}: {text!r} is not a time span like 00:05:00")
+        return seconds
+
+    def _get(self, name: str, kind: type, default: Any, what: str) -> Any:
+        value = self._values.get(name)
+        if value is None:
+            return default
+        if not isinstance(value, kind):
+            raise HostError(f"{self._name(name)} must be {what}")
+        return value
+
+    def _name(self, name: str) -> str:
+        return f"{self.where}.{name}" if ": " in self.where else f"{self.where}: {name}"

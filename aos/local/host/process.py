@@ -1,0 +1,270 @@
+"""One worker process as the host sees it: started, spoken to over a socket pair, and lost."""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aos
+from aos.local.host.console import Console
+from aos.local.host.errors import HostError
+from aos.local.host.frames import Channel, Kind, Window, credit, credited, pack, unpack
+
+_LOAD_TIMEOUT_S = 120.0
+_END_TIMEOUT_S = 3.0
+_LINE_LIMIT = 1024 * 1024
+_ROOT = str(Path(aos.__file__).parent.parent)
+# -P: the app's folder must not stand before this package while the worker is imported.
+_MAIN = f"import sys; sys.path.append({_ROOT!r}); from aos.local.host.worker.process import main; main()"
+
+
+class WorkerLostError(Exception):
+    """The worker process ended while it was running an invocation."""
+
+    def __init__(self) -> None:
+        super().__init__("the worker process ended")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an invocation failed: the exception's unqualified type, its message and traceback."""
+
+    type: str
+    message: str
+    trace: str = ""
+
+    @property
+    def line(self) -> str:
+        """The exception as its traceback's last line has it."""
+        first = self.message.strip().partition("\n")[0]
+        return f"{self.type}: {first}" if first else self.type
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How an invocation ended; `stopped` says that a cancelled one no longer occupies the worker."""
+
+    body: bytes = b""
+    failure: Failure | None = None
+    stopped: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseHead:
+    """The status and headers of an HTTP response."""
+
+    status: int
+    headers: list[tuple[str, str]]
+
+
+class Call:
+    """One invocation under way: its result, and for HTTP the pieces of its bodies."""
+
+    def __init__(self, channel: Channel, stream: int) -> None:
+        self._channel = channel
+        self._stream = stream
+        self._window = Window()
+        self._response: asyncio.Queue[ResponseHead | bytes | None] = asyncio.Queue()
+        self.result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self.result.add_done_callback(self._ended)
+
+    def _ended(self, result: "asyncio.Future[Result]") -> None:
+        self._window.close()
+        self._response.put_nowait(None)
+        if not result.cancelled():
+            result.exception()  # whoever awaits the result sees it; a caller who left does not mind
+
+    async def upload(self, piece: bytes) -> bool:
+        """Send a piece of the request's body when the app has read enough; false when it stopped reading."""
+        if not await self._window.take(len(piece)):
+            return False
+        self._channel.send(Kind.BODY, self._stream, piece)
+        return True
+
+    def upload_end(self) -> None:
+        """The request's body is complete."""
+        self._channel.send(Kind.END, self._stream)
+
+    async def next_part(self) -> ResponseHead | bytes | None:
+        """The response's head, then pieces of its body, then `None`."""
+        return await self._response.get()
+
+    def taken(self, size: int) -> None:
+        """The client took `size` bytes: the app may send as many more."""
+        self._channel.send(Kind.CREDIT, self._stream, credit(size))
+
+    def disconnect(self) -> None:
+        """The client went away."""
+        self._channel.send(Kind.DISCONNECT, self._stream)
+
+    def cancel(self) -> None:
+        """Ask the worker to give the invocation up."""
+        self._channel.send(Kind.CANCEL, self._stream)
+
+    def on_frame(self, kind: Kind, payload: bytes) -> None:
+        """A frame of this stream arrived."""
+        match kind:
+            case Kind.HEAD:
+                head, _ = unpack(payload)
+                self._response.put_nowait(ResponseHead(head["status"], head["headers"]))
+            case Kind.BODY:
+                self._response.put_nowait(payload)
+            case Kind.END:
+                self._response.put_nowait(None)
+            case Kind.CREDIT:
+                self._window.grant(credited(payload))
+            case _:
+                raise AssertionError(f"{kind.name} does not belong to an invocation")
+
+
+class WorkerProcess:
+    """A running worker: `functions` are what it indexed, `lost` completes when it is gone."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._channel = Channel(self._on_frame, self._on_lost)
+        self._calls: dict[int, Call] = {}
+        self._streams = itertools.count(1)
+        self._process: asyncio.subprocess.Process | None = None
+        self._readers: list[asyncio.Task[None]] = []
+        loop = asyncio.get_running_loop()
+        self._loaded: asyncio.Future[list[dict[str, Any]]] = loop.create_future()
+        self.lost: asyncio.Future[None] = loop.create_future()
+        self.functions: list[dict[str, Any]] = []
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        assert self._process is not None, "a worker has a pid once it was started"
+        return self._process.pid
+
+    async def start(self, app: Path, environment: Mapping[str, str], hello: dict[str, Any]) -> None:
+        """Start the process and let it load the app; `HostError` (code 1) says why it cannot."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        with theirs:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-u", "-P", "-c", _MAIN, str(theirs.fileno()),
+                pass_fds=[theirs.fileno()], env=dict(environment), cwd=app,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                limit=_LINE_LIMIT,
+                start_new_session=True,  # Ctrl-C is for the host, which ends the worker in its turn
+            )  # fmt: skip
+        self._readers = [
+            asyncio.create_task(self._forward(stream))
+            for stream in (self._process.stdout, self._process.stderr)
+            if stream is not None
+        ]
+        await asyncio.get_running_loop().create_connection(lambda: self._channel, sock=ours)
+        self._channel.send(Kind.HELLO, 0, pack(hello))
+        try:
+            async with asyncio.timeout(_LOAD_TIMEOUT_S):
+                self.functions = await self._loaded
+        except TimeoutError as error:
+            raise HostError(f"the app was not loaded within {_LOAD_TIMEOUT_S:.0f} s", code=1) from error
+
+    def invoke(
+        self, function_id: str, invocation_id: str, body: bytes, metadata: Mapping[str, Any] | None
+    ) -> Call:
+        """Begin an invocation with a trigger's data."""
+        stream, call = self._open()
+        head: dict[str, Any] = {"function": function_id, "id": invocation_id}
+        if metadata:
+            head["metadata"] = metadata
+        self._channel.send(Kind.INVOKE, stream, pack(head, body))
+        return call
+
+    def request(self, head: dict[str, Any]) -> Call:
+        """Begin an HTTP invocation."""
+        stream, call = self._open()
+        self._channel.send(Kind.REQUEST, stream, pack(head))
+        return call
+
+    async def stop(self) -> None:
+        """End the process: by asking, then by killing."""
+        if self._process is None:
+            return
+        self._channel.send(Kind.STOP, 0)
+        try:
+            async with asyncio.timeout(_END_TIMEOUT_S):
+                await self._process.wait()
+        except TimeoutError:
+            self.kill()
+            await self._process.wait()
+        self._channel.close()
+        await asyncio.gather(*self._readers)
+
+    def kill(self) -> None:
+        """End the process at once."""
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
+    async def ended(self) -> str:
+        """Wait until the process is gone and say how it ended."""
+        assert self._process is not None, "only a started worker can end"
+        code = await self._process.wait()
+        await asyncio.gather(*self._readers)
+        return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+
+    def _open(self) -> tuple[int, Call]:
+        if self.lost.done():
+            raise WorkerLostError
+        stream = next(self._streams)
+        call = Call(self._channel, stream)
+        self._calls[stream] = call
+        return stream, call
+
+    def _on_frame(self, kind: Kind, stream: int, payload: bytes) -> None:
+        if kind is Kind.RESULT:
+            self._on_result(stream, payload)
+        elif kind is Kind.LOG:
+            record = json.loads(payload)
+            self._console.log(record["level"], record["logger"], record["id"], record["message"])
+        elif kind is Kind.READY:
+            self._loaded.set_result(unpack(payload)[0]["functions"])
+        elif kind is Kind.REFUSED:
+            self._on_refused(unpack(payload)[0])
+        elif stream in self._calls:
+            self._calls[stream].on_frame(kind, payload)
+
+    def _on_result(self, stream: int, payload: bytes) -> None:
+        call = self._calls.pop(stream)
+        head, body = unpack(payload)
+        failure = None if head["ok"] else Failure(head["type"], head["message"], head["trace"])
+        if not call.result.done():
+            call.result.set_result(Result(body, failure, stopped=head.get("cancelled", True)))
+
+    def _on_refused(self, head: dict[str, Any]) -> None:
+        if self._console.verbose:
+            self._console.say(head["trace"].rstrip())
+        self._loaded.set_exception(HostError(f"the app cannot be loaded: {head['message']}", code=1))
+
+    def _on_lost(self) -> None:
+        if not self.lost.done():
+            self.lost.set_result(None)
+        if not self._loaded.done():
+            self._loaded.set_exception(
+                HostError("the worker process ended while it was loading the app", code=1)
+            )
+        calls, self._calls = self._calls, {}
+        for call in calls.values():
+            if not call.result.done():
+                call.result.set_exception(WorkerLostError())
+
+    async def _forward(self, stream: asyncio.StreamReader) -> None:
+        while True:
+            try:
+                line = await stream.readline()
+            except ValueError:  # a line longer than the limit; the reader dropped it
+                continue
+            if not line:
+                return
+            self._console.worker(line.decode(errors="replace").rstrip())

@@ -1,0 +1,186 @@
+"""Route templates of HTTP triggers: `items/{id:int}`, `{x?}`, `{*rest}`, matched as ASP.NET does.
+
+The most specific route wins, segment by segment: literal text before a constrained parameter,
+before a plain one, before a catch-all.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from urllib.parse import unquote
+
+_PARAMETER = re.compile(r"\{(?P<star>\*{0,2})(?P<name>[^{}:=?]+)(?P<rest>[^{}]*(?:\{[^{}]*\}[^{}]*)*)\}")
+_GUID = re.compile(r"\{?[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}\}?")
+_CONSTRAINT = re.compile(r"(?P<name>[a-zA-Z]+)(?:\((?P<argument>.*)\))?")
+
+Check = Callable[[str], bool]
+
+
+class RouteError(ValueError):
+    """A route template that cannot be understood."""
+
+
+def _number(kind: type[int] | type[float], text: str, least: float, most: float) -> bool:
+    try:
+        return least <= kind(text) <= most
+    except ValueError:
+        return False
+
+
+def _length(least: int, most: float, text: str) -> bool:
+    return least <= len(text) <= most
+
+
+def _plain(pattern: str) -> Callable[[str], Check]:
+    compiled = re.compile(pattern, re.IGNORECASE)
+    return lambda _argument: lambda text: compiled.fullmatch(text) is not None
+
+
+def _bounds(argument: str) -> tuple[int, int]:
+    first, _, second = argument.partition(",")
+    return int(first), int(second or first)
+
+
+_INFINITE = float("inf")
+_CONSTRAINTS: dict[str, Callable[[str], Check]] = {
+    "int": lambda _: lambda text: _number(int, text, -(2**31), 2**31 - 1),
+    "long": lambda _: lambda text: _number(int, text, -(2**63), 2**63 - 1),
+    "decimal": _plain(r"[+-]?\d+(\.\d+)?"),
+    "double": lambda _: lambda text: _number(float, text, -_INFINITE, _INFINITE),
+    "float": lambda _: lambda text: _number(float, text, -_INFINITE, _INFINITE),
+    "bool": _plain("true|false"),
+    "alpha": _plain("[a-z]*"),
+    "datetime": _plain(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})?)?"),
+    "guid": lambda _: lambda text: _GUID.fullmatch(text) is not None,
+    "required": lambda _: bool,
+    "min": lambda least: lambda text: _number(int, text, int(least), _INFINITE),
+    "max": lambda most: lambda text: _number(int, text, -_INFINITE, int(most)),
+    "range": lambda bounds: lambda text: _number(int, text, *_bounds(bounds)),
+    "length": lambda bounds: partial(_length, *_bounds(bounds)),
+    "minlength": lambda least: partial(_length, int(least), _INFINITE),
+    "maxlength": lambda most: partial(_length, 0, int(most)),
+    "regex": lambda pattern: lambda text: re.search(pattern, text, re.IGNORECASE) is not None,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Parameter:
+    name: str
+    catch_all: bool
+    optional: bool
+    default: str | None
+    checks: tuple[Check, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A compiled template; `rank` orders routes from the most to the least specific."""
+
+    template: str
+    rank: tuple[int, ...]
+    _pattern: re.Pattern[str]
+    _parameters: tuple[_Parameter, ...]
+
+    def match(self, path: str) -> dict[str, str] | None:
+        """The parameters when `path` (raw, without its leading slash) fits this route."""
+        found = self._pattern.fullmatch(path)
+        if found is None:
+            return None
+        values: dict[str, str] = {}
+        for index, parameter in enumerate(self._parameters):
+            raw = found.group(f"p{index}")
+            if raw:
+                values[parameter.name] = unquote(raw)
+                if not all(check(values[parameter.name]) for check in parameter.checks):
+                    return None
+            elif parameter.default is not None:
+                values[parameter.name] = parameter.default
+        return values
+
+
+def compile_route(template: str) -> Route:
+    """Compile a route template; `RouteError` says what is wrong with it."""
+    parameters: list[_Parameter] = []
+    pattern, rank = "", []
+    segments = _split(template.strip("/"))
+    for position, segment in enumerate(segments):
+        piece, kind = _segment(segment, parameters)
+        if parameters and parameters[-1].catch_all and position < len(segments) - 1:
+            raise RouteError(f"{template!r}: a catch-all parameter must come last")
+        absent_allowed = kind == _CATCH_ALL or _omittable(segment, parameters)
+        slash = "/" if pattern else ""
+        pattern = pattern + (f"(?:{slash}{piece})?" if absent_allowed else slash + piece)
+        rank.append(kind)
+    names = [parameter.name.lower() for parameter in parameters]
+    if len(set(names)) != len(names):
+        raise RouteError(f"{template!r}: a parameter's name is used twice")
+    return Route(template, (*rank, _END), re.compile(pattern + "/?", re.IGNORECASE), tuple(parameters))
+
+
+_LITERAL, _MIXED, _CONSTRAINED, _FREE, _END, _CATCH_ALL = range(6)
+
+
+def _omittable(segment: str, parameters: list[_Parameter]) -> bool:
+    whole = _PARAMETER.fullmatch(segment) is not None
+    return whole and (parameters[-1].optional or parameters[-1].default is not None)
+
+
+def _split(template: str) -> list[str]:
+    """Cut at slashes outside braces (a regex constraint may contain one)."""
+    segments, depth, current = [], 0, ""
+    for char in template:
+        depth += (char == "{") - (char == "}")
+        if char == "/" and depth == 0:
+            segments.append(current)
+            current = ""
+        else:
+            current += char
+    if depth:
+        raise RouteError(f"{template!r}: braces do not match")
+    segments.append(current)
+    return [segment for segment in segments if segment]
+
+
+def _segment(segment: str, parameters: list[_Parameter]) -> tuple[str, int]:
+    """The regular expression of one segment and its rank; parameters found are appended."""
+    pattern, at, kind = "", 0, _LITERAL
+    for match in _PARAMETER.finditer(segment):
+        parameter = _parse_parameter(match)
+        text = r".*" if parameter.catch_all else r"[^/]+?"
+        pattern += re.escape(segment[at : match.start()]) + f"(?P<p{len(parameters)}>{text})"
+        parameters.append(parameter)
+        at = match.end()
+        kind = _CATCH_ALL if parameter.catch_all else _CONSTRAINED if parameter.checks else _FREE
+    tail = segment[at:]
+    if "{" in tail or "}" in tail:
+        raise RouteError(f"{segment!r} is not a route segment")
+    whole = _PARAMETER.fullmatch(segment) is not None
+    return pattern + re.escape(tail), kind if whole or kind == _LITERAL else _MIXED
+
+
+def _parse_parameter(match: re.Match[str]) -> _Parameter:
+    rest = match["rest"]
+    optional = rest.endswith("?")
+    rest = rest.removesuffix("?")
+    constraints, equals, default = rest.partition("=") if "(" not in rest else (rest, "", "")
+    checks = tuple(_constraint(text) for text in _constraint_texts(constraints))
+    return _Parameter(
+        match["name"].strip(), bool(match["star"]), optional, default if equals else None, checks
+    )
+
+
+def _constraint_texts(text: str) -> Iterable[str]:
+    """`:int:min(1)` cut at colons outside brackets."""
+    return [piece for piece in re.split(r":(?![^(]*\))", text) if piece]
+
+
+def _constraint(text: str) -> Check:
+    match = _CONSTRAINT.fullmatch(text)
+    maker = _CONSTRAINTS.get(match["name"].lower()) if match else None
+    if match is None or maker is None:
+        raise RouteError(f"unknown route constraint {text!r}")
+    try:
+        return maker(match["argument"] or "")
+    except (ValueError, re.error) as error:
+        raise RouteError(f"bad route constraint {text!r}: {error}") from error

@@ -1,0 +1,214 @@
+"""Keeping a worker alive, and running invocations on it: time limits, log lines, draining."""
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aos.local.host.console import Console
+from aos.local.host.errors import HostError
+from aos.local.host.functions import Function
+from aos.local.host.hostjson import HostJson
+from aos.local.host.process import Call, Failure, Result, WorkerProcess
+
+FUNCTION_TIMEOUT = "FunctionTimeout"
+_BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
+_HEALTHY_AFTER_S = 60.0
+_CANCEL_GRACE_S = 2.0
+_THREADS_FOR_HTTP = 32
+_MOST_THREADS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """What the line of an invocation says besides its outcome."""
+
+    kind: str
+    name: str
+    invocation_id: str
+    note: str
+
+
+class Supervisor:
+    """One worker process after the other; `invoke` and `request` wait while there is none."""
+
+    def __init__(
+        self,
+        app: Path,
+        environment: Mapping[str, str],
+        hello: dict[str, Any],
+        console: Console,
+        host_json: HostJson,
+    ) -> None:
+        self._app = app
+        self._environment = {"PYTHON_THREADPOOL_THREAD_COUNT": str(_threads(host_json)), **environment}
+        self._hello = hello
+        self._console = console
+        self._timeout_s = host_json.function_timeout_s
+        self._worker: WorkerProcess | None = None
+        self._ready = asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
+        self._running = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's process id; `None` while it is being restarted."""
+        return self._worker.pid if self._worker is not None and self._ready.is_set() else None
+
+    async def start(self) -> list[dict[str, Any]]:
+        """Start the first worker; the functions that it indexed."""
+        self._worker = await self._launch()
+        self._ready.set()
+        self._keeper = asyncio.create_task(self._keep())
+        return self._worker.functions
+
+    @property
+    def failed(self) -> "asyncio.Task[None]":
+        """Completes, with a `HostError`, when no worker can be kept running."""
+        assert self._keeper is not None, "only a started supervisor can fail"
+        return self._keeper
+
+    async def ready(self) -> None:
+        """Wait until a worker runs: take no work while there is none."""
+        await self._ready.wait()
+
+    async def invoke(
+        self,
+        kind: str,
+        function: Function,
+        body: bytes,
+        metadata: Mapping[str, Any] | None = None,
+        note: str = "",
+    ) -> Result:
+        """Run a function with its trigger's data; `WorkerLostError` when the worker died under it."""
+        worker, invocation_id = await self._live(), str(uuid.uuid4())
+        call = worker.invoke(function.function_id, invocation_id, body, metadata)
+        return await self._finish(worker, call, _Line(kind, function.name, invocation_id, note))
+
+    @contextlib.asynccontextmanager
+    async def request(self, function: Function, head: dict[str, Any]) -> AsyncIterator[Call]:
+        """An HTTP invocation; leaving the block early tells the app that the client went away."""
+        worker, invocation_id = await self._live(), str(uuid.uuid4())
+        headers = [*head["headers"], ("x-ms-invocation-id", invocation_id)]
+        head = {**head, "headers": headers, "function": function.function_id, "id": invocation_id}
+        call = worker.request(head)
+        note = f"{head['method']} {head['path']}"
+        line = _Line("http", function.name, invocation_id, note)
+        ending = asyncio.create_task(self._finish(worker, call, line))
+        ending.add_done_callback(lambda task: task.cancelled() or task.exception())
+        try:
+            yield call
+        finally:
+            if not call.result.done():
+                call.disconnect()
+
+    async def drain(self, grace_s: float) -> None:
+        """Wait until nothing runs, at most `grace_s` seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                await self._idle.wait()
+
+    def kill(self) -> None:
+        """End the worker at once."""
+        if self._worker is not None:
+            self._worker.kill()
+
+    async def stop(self) -> None:
+        """End the worker for good."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError, HostError):
+                await self._keeper
+        if self._worker is not None:
+            await self._worker.stop()
+
+    async def _live(self) -> WorkerProcess:
+        """The worker, once there is one whose death has not just been noticed."""
+        await self._ready.wait()
+        while self._worker is None or self._worker.lost.done():
+            await asyncio.sleep(0)
+            await self._ready.wait()
+        return self._worker
+
+    async def _launch(self) -> WorkerProcess:
+        worker = WorkerProcess(self._console)
+        try:
+            await worker.start(self._app, self._environment, self._hello)
+        except BaseException:
+            worker.kill()
+            await worker.stop()
+            raise
+        return worker
+
+    async def _keep(self) -> None:
+        """Restart the worker whenever it dies, later and later; give up when the app no longer loads."""
+        assert self._worker is not None, "there is a worker to keep"
+        deaths, functions = 0, self._worker.functions
+        while True:
+            started = time.monotonic()
+            await self._worker.lost
+            self._ready.clear()
+            self._console.say(
+                f"the worker (pid {self._worker.pid}) {await self._worker.ended()}; restarting it"
+            )
+            deaths = 0 if time.monotonic() - started > _HEALTHY_AFTER_S else deaths
+            await asyncio.sleep(_BACKOFF_S[min(deaths, len(_BACKOFF_S) - 1)])
+            deaths += 1
+            self._worker = await self._launch()
+            if self._worker.functions != functions:
+                raise HostError("the app's functions changed on disk: start the host again", code=1)
+            self._ready.set()
+
+    async def _finish(self, worker: WorkerProcess, call: Call, line: "_Line") -> Result:
+        """Wait for a call within the time limit and write its line."""
+        started = time.perf_counter()
+        failure: Failure | None = Failure("WorkerLost", "the worker process ended")
+        self._running += 1
+        self._idle.clear()
+        try:
+            done, _ = await asyncio.wait([call.result], timeout=self._timeout_s)
+            result = call.result.result() if done else await self._give_up(worker, call)
+            failure = result.failure
+            return result
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._idle.set()
+            self._console.invocation(
+                line.kind,
+                line.name,
+                line.invocation_id,
+                (time.perf_counter() - started) * 1000,
+                failure=(failure.line, failure.trace) if failure else None,
+                note=line.note,
+            )
+
+    async def _give_up(self, worker: WorkerProcess, call: Call) -> Result:
+        """End an invocation that took too long, and the worker when that cannot let go, as in Azure."""
+        call.cancel()
+        done, _ = await asyncio.wait([call.result], timeout=_CANCEL_GRACE_S)
+        if not done or call.result.exception() or not call.result.result().stopped:
+            self._console.say("a function that took too long cannot be stopped; replacing the worker")
+            worker.kill()
+        limit = f"{self._timeout_s:g} s"
+        return Result(
+            failure=Failure(FUNCTION_TIMEOUT, f"the function did not finish within functionTimeout ({limit})")
+        )
+
+
+def _threads(host_json: HostJson) -> int:
+    """Sync functions, orchestrators and entities share one pool: a thread for all that may run at once.
+
+    Otherwise sync functions that wait for orchestrations would keep those from ever running.
+    """
+    durable = host_json.durable
+    wanted = (
+        durable.activities + durable.orchestrators + durable.entities + host_json.bus.max_concurrent_calls
+    )
+    return min(wanted + _THREADS_FOR_HTTP, _MOST_THREADS)

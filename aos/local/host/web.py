@@ -1,0 +1,215 @@
+"""The HTTP front end: routes to functions, streams both ways, and the host's own `/admin`."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from aos.local.host.errors import HostError
+from aos.local.host.functions import Function, Trigger
+from aos.local.host.process import Call, ResponseHead, WorkerLostError
+from aos.local.host.routes import Route, RouteError, compile_route
+from aos.local.host.supervisor import FUNCTION_TIMEOUT, Supervisor
+
+_RESERVED = ("admin", "runtime")
+_WAIT_FOR_WORKER_S = 30.0
+_EVENT_STREAM = "text/event-stream"
+_HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "upgrade", "server"}
+
+
+class RouteTable:
+    """The routes of the app's HTTP functions, the most specific first."""
+
+    def __init__(self, functions: Iterable[Function], prefix: str) -> None:
+        entries = [
+            (_route(function, prefix), _methods(function), function)
+            for function in functions
+            if function.trigger is Trigger.HTTP and not function.disabled
+        ]
+        self._entries = sorted(entries, key=lambda entry: entry[0].rank)
+
+    def find(self, method: str, raw_path: str) -> tuple[Function, dict[str, str]] | frozenset[str]:
+        """The function and its route parameters; else the methods that the path would allow."""
+        path = raw_path.lstrip("/")
+        allowed: set[str] = set()
+        for route, methods, function in self._entries:
+            values = route.match(path)
+            if values is None:
+                continue
+            if not methods or method in methods:
+                return function, values
+            allowed |= methods
+        return frozenset(allowed)
+
+
+def _route(function: Function, prefix: str) -> Route:
+    template = str(function.properties.get("route") or function.name).strip("/")
+    full = f"{prefix}/{template}" if prefix else template
+    if full.partition("/")[0].lower() in _RESERVED:
+        raise HostError(f"function {function.name}: route {full!r} belongs to the host", code=1)
+    try:
+        return compile_route(full)
+    except RouteError as error:
+        raise HostError(f"function {function.name}: {error}", code=1) from error
+
+
+def _methods(function: Function) -> frozenset[str]:
+    return frozenset(str(method).upper() for method in function.properties.get("methods") or ())
+
+
+class FrontEnd:
+    """Serves the app's HTTP functions on a socket that was bound before the worker started."""
+
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        table: RouteTable,
+        admin: Mapping[str, Callable[[], Any]],
+        headers: Mapping[str, str],
+    ) -> None:
+        self._supervisor = supervisor
+        self._table = table
+        self._admin = admin
+        self._headers = headers
+        self._server: asyncio.Server | None = None
+        self._streams: set[asyncio.Task[Any]] = set()
+        self._web: web.Server = web.Server(
+            self._handle,
+            handler_cancellation=True,  # a client that disconnects ends its handler
+            auto_decompress=False,
+            access_log=None,
+            logger=logging.getLogger("aos.local.host.web"),
+        )
+
+    async def start(self, sock: socket.socket) -> None:
+        """Begin to accept connections."""
+        self._server = await asyncio.get_running_loop().create_server(self._web, sock=sock, backlog=1024)
+
+    def stop_accepting(self) -> None:
+        """Take no new connection, and end the event streams, which would never end by themselves."""
+        if self._server is not None:
+            self._server.close()
+        for task in self._streams:
+            task.cancel()
+
+    async def close(self) -> None:
+        """Close what is still connected."""
+        await self._web.shutdown(timeout=0.1)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        raw_path = request.raw_path.partition("?")[0]
+        if raw_path.lstrip("/").partition("/")[0].lower() in _RESERVED:
+            return self._host_route(request.method, raw_path)
+        found = self._table.find(request.method, raw_path)
+        if isinstance(found, frozenset):
+            if found:
+                return _answer(405, headers={"Allow": ", ".join(sorted(found))})
+            return _answer(404)
+        function, parameters = found
+        try:
+            async with asyncio.timeout(_WAIT_FOR_WORKER_S):
+                await self._supervisor.ready()
+        except TimeoutError:
+            return _answer(503, "the worker is being restarted", {"Retry-After": "5"})
+        try:
+            async with self._supervisor.request(function, _head(request, raw_path, parameters)) as call:
+                return await self._exchange(request, call)
+        except WorkerLostError as error:
+            return _answer(502, str(error))
+
+    def _host_route(self, method: str, raw_path: str) -> web.StreamResponse:
+        answer = self._admin.get(raw_path.rstrip("/").lower())
+        if answer is None:
+            return _answer(404)
+        return (
+            web.json_response(answer())
+            if method in ("GET", "HEAD")
+            else _answer(405, headers={"Allow": "GET"})
+        )
+
+    async def _exchange(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
+        upload = asyncio.create_task(_upload(request, call)) if request.body_exists else None
+        try:
+            head = await call.next_part()
+            if isinstance(head, ResponseHead):
+                return await self._respond(request, call, head)
+            result = await call.result  # the function failed before it answered
+            timed_out = result.failure is not None and result.failure.type == FUNCTION_TIMEOUT
+            return _answer(504 if timed_out else 500, "Internal Server Error")
+        finally:
+            if upload is not None:
+                upload.cancel()
+
+    async def _respond(self, request: web.BaseRequest, call: Call, head: ResponseHead) -> web.StreamResponse:
+        response = web.StreamResponse(status=head.status, headers=self._headers)
+        for name, value in head.headers:
+            if name.lower() not in _HOP_BY_HOP:
+                response.headers.add(name, value)
+        response.headers["Server"] = "aos"
+        if response.content_length is None and request.version >= (1, 1) and head.status not in (204, 304):
+            response.enable_chunked_encoding()
+        task = asyncio.current_task()
+        endless = response.headers.get("Content-Type", "").startswith(_EVENT_STREAM)
+        if endless and task is not None:
+            self._streams.add(task)
+            task.add_done_callback(self._streams.discard)
+        await response.prepare(request)
+        while isinstance(piece := await call.next_part(), bytes):
+            await response.write(piece)
+            call.taken(len(piece))
+        if not await _complete(call):
+            _abort(request)
+        await response.write_eof()
+        return response
+
+
+def _answer(status: int, text: str = "", headers: Mapping[str, str] | None = None) -> web.Response:
+    """An answer of the host itself."""
+    return web.Response(status=status, text=text or None, headers={"Server": "aos", **(headers or {})})
+
+
+async def _complete(call: Call) -> bool:
+    """False when the function failed in the middle of its response."""
+    with contextlib.suppress(WorkerLostError):
+        return (await call.result).failure is None
+    return False
+
+
+def _abort(request: web.BaseRequest) -> None:
+    """Cut the connection: a response that ends too early must not look complete."""
+    if request.transport is not None:
+        request.transport.abort()
+    raise ConnectionResetError("the function failed while it was answering")
+
+
+async def _upload(request: web.BaseRequest, call: Call) -> None:
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    async for piece in request.content.iter_chunked(64 * 1024):
+        if not await call.upload(piece):
+            return
+    call.upload_end()
+
+
+def _head(request: web.BaseRequest, raw_path: str, parameters: dict[str, str]) -> dict[str, Any]:
+    transport = request.transport
+    client = transport.get_extra_info("peername") if transport is not None else None
+    server = transport.get_extra_info("sockname") if transport is not None else None
+    return {
+        "method": request.method,
+        "path": unquote(raw_path),
+        "raw_path": raw_path,
+        "query": request.raw_path.partition("?")[2],
+        "url": f"http://{request.host}{request.raw_path}",
+        "http_version": f"{request.version.major}.{request.version.minor}",
+        "headers": [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.raw_headers],
+        "params": parameters,
+        "client": client[:2] if client else None,
+        "server": server[:2] if server else ("", 0),
+        "has_body": request.body_exists,
+    }

@@ -1,0 +1,83 @@
+"""What a function raised, kept as an exception until it is described to the host.
+
+The library reports a failure as `repr(exception)`; the type and message that the durable hub, the
+log line and the caller need are taken from the exception itself.
+"""
+
+import traceback
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from aos.local.host.worker.runtime import handle_event, invocation_id_cv
+
+_raised: dict[str, BaseException] = {}
+
+
+class FunctionExitedError(RuntimeError):
+    """A function called `sys.exit`: it fails, the worker goes on."""
+
+
+def record_failures() -> None:
+    """Make every loaded function leave what it raises where `failure_of` finds it."""
+    functions = handle_event._functions._functions
+    for function_id, info in functions.items():
+        wrap = _recording_async if info.is_async else _recording
+        functions[function_id] = info._replace(func=wrap(info.func))
+
+
+def failure_of(invocation_id: str, text: str = "", trace: str = "") -> dict[str, str]:
+    """Describe why an invocation failed; `text` and `trace` are the library's own words for it."""
+    error = _raised.pop(invocation_id, None)
+    if error is not None:
+        return describe(error, _below_wrapper(error.__traceback__))
+    kind, _, message = (trace.strip().rpartition("\n")[2] or text).partition(": ")
+    return {"type": kind.rpartition(".")[2], "message": message, "trace": trace}
+
+
+def forget(invocation_id: str) -> None:
+    """Drop what a finished invocation may have raised and handled."""
+    _raised.pop(invocation_id, None)
+
+
+def describe(error: BaseException, trace: TracebackType | None = None) -> dict[str, str]:
+    """An exception's unqualified type, message and traceback."""
+    lines = traceback.format_exception(type(error), error, trace or error.__traceback__)
+    return {"type": type(error).__name__, "message": str(error), "trace": "".join(lines)}
+
+
+def _recording(function: Callable[..., Any]) -> Callable[..., Any]:
+    def recorded(**arguments: Any) -> Any:
+        try:
+            return function(**arguments)
+        except SystemExit as exit_:
+            raise _keep(FunctionExitedError(f"the function called sys.exit({exit_.code!r})")) from exit_
+        except Exception as error:
+            _keep(error)
+            raise
+
+    return recorded
+
+
+def _recording_async(function: Callable[..., Any]) -> Callable[..., Any]:
+    async def recorded(**arguments: Any) -> Any:
+        try:
+            return await function(**arguments)
+        except SystemExit as exit_:
+            raise _keep(FunctionExitedError(f"the function called sys.exit({exit_.code!r})")) from exit_
+        except Exception as error:
+            _keep(error)
+            raise
+
+    return recorded
+
+
+def _keep(error: Exception) -> Exception:
+    invocation_id = invocation_id_cv.get()
+    if invocation_id is not None:
+        _raised[invocation_id] = error
+    return error
+
+
+def _below_wrapper(trace: TracebackType | None) -> TracebackType | None:
+    return trace.tb_next if trace is not None and trace.tb_next is not None else trace

@@ -1,0 +1,138 @@
+"""The worker's main loop: frames in, functions run, frames out. It ends when the host does."""
+
+import asyncio
+import json
+import os
+import socket
+import sys
+import threading
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+from aos.local.host.frames import Channel, Kind, credited, pack, unpack
+from aos.local.host.worker import logs
+from aos.local.host.worker.failures import describe, record_failures
+from aos.local.host.worker.invoking import Function, Invoker
+from aos.local.host.worker.loading import AppRefusedError, load_app, uses_http_v2
+from aos.local.host.worker.runtime import invocation_id_cv
+from aos.local.host.worker.web import Exchange, Web
+
+
+class Worker:
+    """Everything that one worker process holds."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._thread = threading.get_ident()
+        self._channel = Channel(self._on_frame, self._on_lost)
+        self._functions: dict[str, Function] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._exchanges: dict[int, Exchange] = {}
+        self._invoker = Invoker("")
+        self._web: Web | None = None
+        self.stopped = asyncio.Event()
+
+    async def connect(self, sock: socket.socket) -> None:
+        """Take up the socket that the host left open for this process."""
+        await self._loop.create_connection(lambda: self._channel, sock=sock)
+
+    def _on_lost(self) -> None:
+        os._exit(0)  # the host is gone: nobody wants the results, and a blocked thread must not keep us
+
+    def _on_frame(self, kind: Kind, stream: int, payload: bytes) -> None:
+        match kind:
+            case Kind.INVOKE:
+                self._start(stream, self._invoke(stream, payload))
+            case Kind.REQUEST:
+                head, _ = unpack(payload)
+                self._exchanges[stream] = Exchange(
+                    lambda kind, payload: self._channel.send(kind, stream, payload), has_body=head["has_body"]
+                )
+                self._start(stream, self._request(stream, head))
+            case Kind.BODY | Kind.END | Kind.CREDIT | Kind.DISCONNECT:
+                self._on_exchange(kind, stream, payload)
+            case Kind.CANCEL:
+                if stream in self._tasks:
+                    self._tasks[stream].cancel()
+            case Kind.HELLO:
+                self._load(unpack(payload)[0])
+            case Kind.STOP:
+                self.stopped.set()
+            case _:
+                raise AssertionError(f"{kind.name} comes from the worker, not to it")
+
+    def _on_exchange(self, kind: Kind, stream: int, payload: bytes) -> None:
+        exchange = self._exchanges.get(stream)
+        if exchange is None:
+            return  # answered already; the frame crossed our result
+        match kind:
+            case Kind.BODY:
+                exchange.feed(payload)
+            case Kind.END:
+                exchange.finish()
+            case Kind.CREDIT:
+                exchange.grant(credited(payload))
+            case _:
+                exchange.disconnect()
+
+    def _start(self, stream: int, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks[stream] = self._loop.create_task(work)
+
+    def _load(self, hello: dict[str, Any]) -> None:
+        logs.install(self._log, hello["log_level"], verbose=hello["verbose"])
+        try:
+            described = load_app(Path(hello["app"]))
+        except AppRefusedError as error:
+            self._channel.send(Kind.REFUSED, 0, pack({"message": error.message, "trace": error.trace}))
+            return
+        record_failures()
+        self._functions = {function["id"]: Function(function) for function in described}
+        self._invoker = Invoker(hello["client"])
+        self._web = Web(self._invoker, hello["client"], http_v2=uses_http_v2())
+        self._channel.send(Kind.READY, 0, pack({"functions": described, "pid": os.getpid()}))
+
+    async def _invoke(self, stream: int, payload: bytes) -> None:
+        head, body = unpack(payload)
+        function = self._functions[head["function"]]
+        result: tuple[dict[str, Any], bytes]
+        try:
+            result = await self._invoker.run(function, head["id"], head.get("metadata", {}), body)
+        except asyncio.CancelledError as error:
+            result = {"ok": False, "cancelled": function.cancellable, **describe(error)}, b""
+        self._finish(stream, pack(*result))
+
+    async def _request(self, stream: int, head: dict[str, Any]) -> None:
+        function = self._functions[head["function"]]
+        invocation_id_cv.set(head["id"])
+        assert self._web is not None, "requests come after READY"
+        try:
+            result = await self._web.run(function, head["id"], head, self._exchanges[stream])
+        except asyncio.CancelledError as error:
+            result = {"ok": False, "cancelled": function.cancellable, **describe(error)}
+        self._finish(stream, pack(result))
+
+    def _finish(self, stream: int, payload: bytes) -> None:
+        sys.stdout.flush()
+        self._tasks.pop(stream, None)
+        self._exchanges.pop(stream, None)
+        self._channel.send(Kind.RESULT, stream, payload)
+
+    def _log(self, level: str, logger: str, invocation_id: str | None, message: str) -> None:
+        record = {"level": level, "logger": logger, "id": invocation_id, "message": message}
+        frame = json.dumps(record).encode()
+        if threading.get_ident() == self._thread:
+            self._channel.send(Kind.LOG, 0, frame)
+        else:
+            self._loop.call_soon_threadsafe(self._channel.send, Kind.LOG, 0, frame)
+
+
+async def _serve(sock: socket.socket) -> None:
+    worker = Worker(asyncio.get_running_loop())
+    await worker.connect(sock)
+    await worker.stopped.wait()
+
+
+def main() -> None:
+    """Serve the host on the socket whose descriptor is the first argument."""
+    asyncio.run(_serve(socket.socket(fileno=int(sys.argv[1]))))

@@ -1,0 +1,29 @@
+"""The seam to Microsoft's worker library: every name of it that this package uses.
+
+The library is pinned exactly: some of these are internals that its own worker uses.
+"""
+
+from azure_functions_runtime import handle_event  # type: ignore[import-untyped]
+from azure_functions_runtime.bindings.datumdef import Datum  # type: ignore[import-untyped]
+from azure_functions_runtime.bindings.meta import load_binding_registry  # type: ignore[import-untyped]
+from azure_functions_runtime.functions import FunctionLoadError  # type: ignore[import-untyped]
+from azure_functions_runtime.http_v2 import HttpV2Registry, http_coordinator  # type: ignore[import-untyped]
+from azure_functions_runtime.native_invocation import (  # type: ignore[import-untyped]
+    invocation_request_native,
+)
+from azure_functions_runtime.utils.executor import invocation_id_cv  # type: ignore[import-untyped]
+from azure_functions_runtime.utils.threadpool import (  # type: ignore[import-untyped]
+    start_threadpool_executor,
+)
+
+__all__ = [
+    "Datum",
+    "FunctionLoadError",
+    "HttpV2Registry",
+    "handle_event",
+    "http_coordinator",
+    "invocation_id_cv",
+    "invocation_request_native",
+    "load_binding_registry",
+    "start_threadpool_executor",
+]
