@@ -1,0 +1,215 @@
+"""Requests to nodes: $cbs (put-token) and <entity>/$management."""
+
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aos.local.servicebus.codec import Array, Described, Int, Symbol, Timestamp
+from aos.local.servicebus.codec import encode as encode_value
+from aos.local.servicebus.entity import Queue
+from aos.local.servicebus.errors import (
+    ArgumentError,
+    BrokerError,
+    DecodeError,
+    NotImplementedByBrokerError,
+)
+from aos.local.servicebus.message import (
+    APPLICATION_PROPERTIES,
+    MAX_MESSAGE_BYTES,
+    PROPERTIES,
+    VALUE,
+    Content,
+    Message,
+    check_size,
+)
+
+if TYPE_CHECKING:
+    from aos.local.servicebus.connection import Connection
+    from aos.local.servicebus.session import Session
+
+_MAX_PEEK = 250
+_PEEK_BYTES = 1024 * 1024
+_RECEIVE_AND_DELETE = 0
+_VENDOR = "com.microsoft:"
+CBS = "$cbs"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request: where it goes, what it asks, and its body."""
+
+    connection: "Connection"
+    entity: str
+    operation: str
+    body: dict[Any, Any]
+
+    def argument(self, name: str, kind: type) -> Any:
+        """A field of the body. Raises ArgumentError if it is missing or of another type."""
+        value = self.body.get(name)
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise ArgumentError(f"{self.operation}: {name!r} must be given as {kind.__name__}")
+        return value
+
+    def arguments(self, name: str, kind: type) -> list[Any]:
+        """An array of the body, each item of one type."""
+        values: list[Any] = self.argument(name, list)
+        if not all(isinstance(value, kind) for value in values):
+            raise ArgumentError(f"{self.operation}: {name!r} must hold items of type {kind.__name__}")
+        return values
+
+    @property
+    def queue(self) -> Queue:
+        """The queue that the request is about."""
+        return self.connection.broker.namespace.queue(self.entity)
+
+
+async def answer(connection: "Connection", session: "Session", node: str, content: Content) -> None:
+    """Carry out a request and send the response to the client's receiving link of that node."""
+    fields = content.property_fields()
+    try:
+        if node == CBS:
+            _put_token(connection, content)
+            response = _response(node, fields, _Result(202, "Accepted"))
+        else:
+            body = await _manage(connection, node, content)
+            result = _Result(204, "No content") if body is None else _Result(200, "OK", body)
+            response = _response(node, fields, result)
+    except BrokerError as error:
+        result = _Result(error.status, error.description, condition=error.condition)
+        response = _response(node, fields, result)
+    reply_to = fields.get("reply_to")
+    link = session.response_link(node, reply_to if isinstance(reply_to, str) else None)
+    if link is not None:
+        link.respond(response)
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    status: int
+    description: str
+    body: Any = None
+    condition: str | None = None
+
+
+def _response(node: str, request: dict[str, Any], result: _Result) -> bytes:
+    cbs = node == CBS
+    application: dict[str, Any] = {
+        "status-code" if cbs else "statusCode": Int(result.status),
+        "status-description" if cbs else "statusDescription": result.description,
+    }
+    if result.condition is not None:
+        application["error-condition" if cbs else "errorCondition"] = Symbol(result.condition)
+    correlation = request.get("message_id")
+    to = request.get("reply_to")
+    sections = (
+        Described(PROPERTIES, [None, None, to, None, None, correlation]),
+        Described(APPLICATION_PROPERTIES, application),
+        Described(VALUE, result.body),
+    )
+    return b"".join(map(encode_value, sections))
+
+
+def _put_token(connection: "Connection", content: Content) -> None:
+    properties = content.application_properties()
+    if properties.get("operation") != "put-token":
+        raise NotImplementedByBrokerError(f"$cbs does not know {properties.get('operation')!r}")
+    connection.authenticate(content.body().decode("utf-8", "replace"))
+
+
+async def _manage(connection: "Connection", node: str, content: Content) -> Any:
+    operation = content.application_properties().get("operation")
+    handler = _OPERATIONS.get(operation) if isinstance(operation, str) else None
+    if handler is None:
+        raise NotImplementedByBrokerError(f"the operation {operation!r} is not known")
+    body = content.value()
+    if not isinstance(body, dict):
+        raise DecodeError(f"{operation}: the body must be a map")
+    entity = node.rpartition("/")[0]
+    return await handler(Request(connection, entity, str(operation), body))
+
+
+async def _renew_lock(request: Request) -> Any:
+    tokens = request.arguments("lock-tokens", uuid.UUID)
+    ends = [await request.queue.renew(token.bytes_le) for token in tokens]
+    return {"expirations": Array(Timestamp, ends)}
+
+
+async def _peek(request: Request) -> Any:
+    start = request.argument("from-sequence-number", int)
+    count = min(request.argument("message-count", int), _MAX_PEEK)
+    session_id = request.body.get("session-id")
+    messages = request.queue.peek(start, count, session_id)
+    return _message_list(messages) if messages else None
+
+
+async def _receive_deferred(request: Request) -> Any:
+    numbers = request.arguments("sequence-numbers", int)
+    remove = request.body.get("receiver-settle-mode") == _RECEIVE_AND_DELETE
+    messages = await request.queue.receive_deferred(numbers, remove=remove)
+    entries = [
+        {"lock-token": uuid.UUID(bytes_le=message.lock_token or bytes(16)), "message": message.encode()}
+        for message in messages
+    ]
+    return {"messages": entries}
+
+
+async def _schedule(request: Request) -> Any:
+    entries = request.arguments("messages", dict)
+    raws = [entry.get("message") for entry in entries]
+    contents = [Content.parse(raw) for raw in raws if isinstance(raw, bytes)]
+    if len(contents) != len(entries):
+        raise ArgumentError("schedule-message: every entry needs the bytes of its message")
+    for content in contents:
+        check_size(content.raw, MAX_MESSAGE_BYTES)
+    broker = request.connection.broker
+    numbers = await broker.accept(broker.namespace.destination(request.entity), contents)
+    return {"sequence-numbers": Array(int, numbers)}
+
+
+async def _cancel_scheduled(request: Request) -> Any:
+    await request.queue.cancel_scheduled(request.arguments("sequence-numbers", int))
+    return {}
+
+
+async def _update_disposition(request: Request) -> Any:
+    status = request.argument("disposition-status", str)
+    queue = request.queue
+    settle: Callable[[bytes], Awaitable[None]]
+    if status == "suspended":
+        reason, description = (
+            request.body.get("deadletter-reason"),
+            request.body.get("deadletter-description"),
+        )
+        settle = lambda token: queue.dead_letter(token, reason, description)  # noqa: E731 - one of four alike
+    else:
+        named = {"completed": queue.complete, "abandoned": queue.abandon, "defered": queue.defer}
+        if status not in named:
+            raise ArgumentError(f"update-disposition: unknown status {status!r}")
+        settle = named[status]
+    for token in request.arguments("lock-tokens", uuid.UUID):
+        await settle(token.bytes_le)
+    return {}
+
+
+def _message_list(messages: Sequence[Message]) -> Any:
+    """Encoded messages, as many as fit in a response, and at least one."""
+    entries: list[dict[str, bytes]] = []
+    size = 0
+    for message in messages:
+        encoded = message.encode()
+        size += len(encoded)
+        if entries and size > _PEEK_BYTES:
+            break
+        entries.append({"message": encoded})
+    return {"messages": entries}
+
+
+_OPERATIONS: dict[str, Callable[[Request], Awaitable[Any]]] = {
+    _VENDOR + "renew-lock": _renew_lock,
+    _VENDOR + "peek-message": _peek,
+    _VENDOR + "receive-by-sequence-number": _receive_deferred,
+    _VENDOR + "schedule-message": _schedule,
+    _VENDOR + "cancel-scheduled-message": _cancel_scheduled,
+    _VENDOR + "update-disposition": _update_disposition,
+}

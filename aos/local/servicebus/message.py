@@ -1,0 +1,299 @@
+"""Messages: what a sender sent, what the broker knows of it, and the bytes that a receiver gets.
+
+A message is kept as the bytes that came in. Sending it on copies the sections that the sender owns
+(properties, application properties, body) and writes those that the broker owns (header, annotations).
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from aos.local.servicebus import codec
+from aos.local.servicebus.codec import Described, Int, Symbol, Timestamp, UByte, UInt
+from aos.local.servicebus.errors import DecodeError, MessageTooLargeError
+from aos.local.servicebus.performatives import encoded_list
+
+BATCH_FORMAT = 0x80013700
+MAX_MESSAGE_BYTES = 256 * 1024
+MAX_BATCH_BYTES = 1024 * 1024
+MAX_TTL_MS = 922_337_203_685_477  # .NET's TimeSpan.MaxValue: "never expires"
+_WIRE_MAX_TTL_MS = 2**32 - 1  # the header's ttl is a uint, which then also means "never"
+
+HEADER, DELIVERY_ANNOTATIONS, ANNOTATIONS = 0x70, 0x71, 0x72
+PROPERTIES, APPLICATION_PROPERTIES = 0x73, 0x74
+DATA, SEQUENCE, VALUE, FOOTER = 0x75, 0x76, 0x77, 0x78
+_SECTIONS = range(HEADER, FOOTER + 1)
+_PROPERTY_NAMES = (
+    *("message_id", "user_id", "to", "subject", "reply_to", "correlation_id", "content_type"),
+    *("content_encoding", "absolute_expiry_time", "creation_time"),
+    *("group_id", "group_sequence", "reply_to_group_id"),
+)
+_BROKER_ANNOTATIONS = frozenset(
+    {
+        *("x-opt-enqueued-time", "x-opt-sequence-number", "x-opt-enqueue-sequence-number"),
+        *("x-opt-locked-until", "x-opt-lock-token", "x-opt-message-state", "x-opt-deadletter-source"),
+    }
+)
+
+
+class State(IntEnum):
+    """What a message waits for; the numbers are those of x-opt-message-state."""
+
+    ACTIVE = 0
+    DEFERRED = 1
+    SCHEDULED = 2
+
+
+@dataclass(slots=True)
+class Content:
+    """A message as its sender made it."""
+
+    raw: bytes
+    durable: bool
+    priority: int
+    ttl_ms: int | None
+    annotations: dict[str, Any]
+    annotation_pairs: list[bytes]
+    properties_bytes: bytes
+    application_bytes: bytes
+    body_bytes: bytes
+
+    @classmethod
+    def parse(cls, raw: bytes) -> "Content":
+        """Split a message into its sections. Raises DecodeError."""
+        if not raw:
+            raise DecodeError("a message without a section")
+        content = cls(raw, False, 4, None, {}, [], b"", b"", b"")
+        position = 0
+        while position < len(raw):
+            code, start = _section_start(raw, position)
+            end = codec.skip(raw, start)
+            content._take(code, position, start, end)
+            position = end
+        return content
+
+    def _take(self, code: int, position: int, start: int, end: int) -> None:
+        if code == HEADER:
+            self._take_header(codec.decode(self.raw, start)[0])
+        elif code == ANNOTATIONS:
+            self._take_annotations(start)
+        elif code == PROPERTIES:
+            self.properties_bytes = self.raw[position:end]
+        elif code == APPLICATION_PROPERTIES:
+            self.application_bytes = self.raw[position:end]
+        elif code != DELIVERY_ANNOTATIONS:
+            self.body_bytes += self.raw[position:end]
+
+    def _take_header(self, fields: Any) -> None:
+        if not isinstance(fields, list):
+            raise DecodeError("a message header that is no list")
+        durable, priority, ttl = (*fields, None, None, None)[:3]
+        self.durable = durable is True
+        self.priority = priority if isinstance(priority, int) and 0 <= priority < 256 else 4
+        if isinstance(ttl, int) and 0 <= ttl < _WIRE_MAX_TTL_MS:
+            self.ttl_ms = ttl
+
+    def _take_annotations(self, start: int) -> None:
+        for key, pair in codec.map_pairs(self.raw, start):
+            if key not in _BROKER_ANNOTATIONS:
+                self.annotation_pairs.append(pair)
+                self.annotations[key] = codec.decode(pair, codec.skip(pair, 0))[0]
+
+    def property_fields(self) -> dict[str, Any]:
+        """The properties section by field name; absent fields are left out."""
+        if not self.properties_bytes:
+            return {}
+        values = codec.decode(self.properties_bytes)[0].value
+        if not isinstance(values, list):
+            raise DecodeError("message properties that are no list")
+        pairs = zip(_PROPERTY_NAMES, values, strict=False)
+        return {name: value for name, value in pairs if value is not None}
+
+    def application_properties(self) -> dict[str, Any]:
+        """The application properties."""
+        if not self.application_bytes:
+            return {}
+        values = codec.decode(self.application_bytes)[0].value
+        if values is not None and not isinstance(values, dict):
+            raise DecodeError("application properties that are no map")
+        return values or {}
+
+    def scheduled_ms(self) -> int | None:
+        """When the message is to become active, if the sender said so."""
+        value = self.annotations.get("x-opt-scheduled-enqueue-time")
+        return int(value) if isinstance(value, int) else None
+
+    def value(self) -> Any:
+        """The value of the first body section."""
+        if not self.body_bytes:
+            return None
+        return codec.decode(self.body_bytes, _section_start(self.body_bytes, 0)[1])[0]
+
+    def body(self) -> bytes:
+        """The data sections joined; a value or a sequence as text, as the Functions host gives it."""
+        parts: list[bytes] = []
+        position = 0
+        while position < len(self.body_bytes):
+            code, start = _section_start(self.body_bytes, position)
+            value, position = codec.decode(self.body_bytes, start)
+            if code != FOOTER:
+                parts.append(_as_bytes(value))
+        return b"".join(parts)
+
+
+@dataclass(slots=True)
+class Message:
+    """A message in an entity. Times are milliseconds since the epoch."""
+
+    id: int
+    sequence_number: int
+    content: Content
+    message_id: str | None
+    session_id: str | None
+    enqueued_ms: int
+    state: State = State.ACTIVE
+    scheduled_ms: int = 0
+    ttl_ms: int | None = None
+    delivery_count: int = 0
+    lock_token: bytes | None = None
+    locked_until_ms: int = 0
+    enqueued_sequence_number: int = 0
+    dead_letter_source: str | None = None
+    dead_letter_reason: str | None = None
+    dead_letter_description: str | None = None
+
+    @property
+    def expires_ms(self) -> int | None:
+        """When the message expires; a dead letter never does."""
+        if self.ttl_ms is None or self.dead_letter_source is not None:
+            return None
+        return self.enqueued_ms + self.ttl_ms
+
+    def encode(self) -> bytes:
+        """The message as a receiver gets it."""
+        content = self.content
+        ttl = self.ttl_ms
+        header = [
+            b"\x41" if content.durable else b"\x42",
+            codec.encode(UByte(content.priority)),
+            b"\x40" if ttl is None or ttl > _WIRE_MAX_TTL_MS else codec.encode(UInt(ttl)),
+            b"\x42",
+            codec.encode(UInt(self.delivery_count)),
+        ]
+        return b"".join(
+            (
+                b"\x00\x53\x70",
+                encoded_list(header),
+                b"\x00\x53\x72",
+                codec.encode_map(content.annotation_pairs + self._own_annotations()),
+                content.properties_bytes,
+                self._application_bytes(),
+                content.body_bytes,
+            )
+        )
+
+    def _own_annotations(self) -> list[bytes]:
+        pairs = [
+            _SEQUENCE_NUMBER + codec.encode(self.sequence_number),
+            _ENQUEUED_TIME + codec.encode(Timestamp(self.enqueued_ms)),
+        ]
+        if self.lock_token is not None:
+            pairs.append(_LOCKED_UNTIL + codec.encode(Timestamp(self.locked_until_ms)))
+        if self.enqueued_sequence_number:
+            pairs.append(_ENQUEUE_SEQUENCE_NUMBER + codec.encode(self.enqueued_sequence_number))
+        if self.state is not State.ACTIVE:
+            pairs.append(_MESSAGE_STATE + codec.encode(Int(self.state)))
+        if self.dead_letter_source is not None:
+            pairs.append(_DEAD_LETTER_SOURCE + codec.encode(self.dead_letter_source))
+        return pairs
+
+    def _application_bytes(self) -> bytes:
+        added = dead_letter_properties(self.dead_letter_reason, self.dead_letter_description)
+        original = self.content.application_bytes
+        if not added:
+            return original
+        pairs = codec.map_pairs(original, _section_start(original, 0)[1]) if original else []
+        kept = [pair for key, pair in pairs if key not in added]
+        new = [codec.encode(key) + codec.encode(value) for key, value in added.items()]
+        return b"\x00\x53\x74" + codec.encode_map(kept + new)
+
+
+def dead_letter_properties(reason: str | None, description: str | None) -> dict[str, str]:
+    """The application properties by which clients read why a message was dead-lettered."""
+    named = {"DeadLetterReason": reason, "DeadLetterErrorDescription": description}
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def batch_contents(raw: bytes) -> list[Content]:
+    """The messages in a batch: one data section each."""
+    contents = []
+    position = 0
+    while position < len(raw):
+        code, start = _section_start(raw, position)
+        value, position = codec.decode(raw, start)
+        if code == DATA:
+            if not isinstance(value, bytes):
+                raise DecodeError("a batch with a data section that is not binary")
+            contents.append(Content.parse(value))
+    return contents
+
+
+def check_size(raw: bytes, limit: int) -> None:
+    """Refuse what is above the limit. Raises MessageTooLargeError."""
+    if len(raw) > limit:
+        raise MessageTooLargeError(f"the message has {len(raw)} bytes, and at most {limit} are allowed")
+
+
+def build_message(
+    body: bytes,
+    *,
+    ttl_ms: int | None = None,
+    scheduled_ms: int | None = None,
+    application_properties: Mapping[str, Any] | None = None,
+    **properties: Any,
+) -> bytes:
+    """The bytes of a message sent from this process; `properties` as AMQP names them."""
+    sections = []
+    if ttl_ms is not None:
+        sections.append(Described(HEADER, [True, None, UInt(ttl_ms)]))
+    if scheduled_ms is not None:
+        when = {Symbol("x-opt-scheduled-enqueue-time"): Timestamp(scheduled_ms)}
+        sections.append(Described(ANNOTATIONS, when))
+    if any(value is not None for value in properties.values()):
+        sections.append(Described(PROPERTIES, [properties.get(name) for name in _PROPERTY_NAMES]))
+    if application_properties:
+        sections.append(Described(APPLICATION_PROPERTIES, dict(application_properties)))
+    sections.append(Described(DATA, body))
+    return b"".join(map(codec.encode, sections))
+
+
+def _section_start(raw: bytes, position: int) -> tuple[int, int]:
+    """The code of the section at `position` and where its value starts."""
+    if raw[position : position + 2] == b"\x00\x53" and position + 3 < len(raw):
+        code, start = raw[position + 2], position + 3
+    else:
+        descriptor, start = codec.decode(raw, position + 1)
+        code = descriptor if raw[position] == 0 and isinstance(descriptor, int) else -1
+    if code not in _SECTIONS:
+        raise DecodeError(f"no message section at byte {position}")
+    return code, start
+
+
+def _as_bytes(value: Any) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    return (value if isinstance(value, str) else json.dumps(value, default=str)).encode()
+
+
+def _key(name: str) -> bytes:
+    return codec.encode(Symbol(name))
+
+
+_SEQUENCE_NUMBER = _key("x-opt-sequence-number")
+_ENQUEUED_TIME = _key("x-opt-enqueued-time")
+_LOCKED_UNTIL = _key("x-opt-locked-until")
+_ENQUEUE_SEQUENCE_NUMBER = _key("x-opt-enqueue-sequence-number")
+_MESSAGE_STATE = _key("x-opt-message-state")
+_DEAD_LETTER_SOURCE = _key("x-opt-deadletter-source")

@@ -1,0 +1,80 @@
+"""A broker with a clock that tests move, and the real azure-servicebus client on it.
+
+Opening a handler costs the SDK half a second, so handlers are opened once a module and shared.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest_asyncio
+from azure.servicebus import ServiceBusReceivedMessage
+from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
+
+from aos.local.servicebus import Broker, ManualClock, Topology
+
+DEAD = "/$DeadLetterQueue"
+QUEUES: dict[str, dict[str, Any]] = {
+    "plain": {"LockDuration": "PT1M", "MaxDeliveryCount": 3},
+    "brief": {"DefaultMessageTimeToLive": "PT1H", "DeadLetteringOnMessageExpiration": True},
+    "fleeting": {},
+    "unique": {"RequiresDuplicateDetection": True, "DuplicateDetectionHistoryTimeWindow": "PT5M"},
+    "forwarding": {"ForwardTo": "forwarded", "RequiresDuplicateDetection": True},
+    "forwarded": {},
+}
+
+
+def topology(queues: dict[str, dict[str, Any]], topics: tuple[dict[str, Any], ...] = ()) -> Topology:
+    entries = [{"Name": name, "Properties": properties} for name, properties in queues.items()]
+    namespace = {"Name": "test", "Queues": entries, "Topics": list(topics)}
+    return Topology.parse({"UserConfig": {"Namespaces": [namespace]}})
+
+
+class Bus:
+    """The broker under test, its clock, and cached handlers of one real client."""
+
+    def __init__(self, broker: Broker, clock: ManualClock, client: ServiceBusClient):
+        self.broker = broker
+        self.clock = clock
+        self.client = client
+        self._handlers: dict[str, Any] = {}
+
+    async def sender(self, queue: str) -> ServiceBusSender:
+        return await self._handler(f"sender {queue}", lambda: self.client.get_queue_sender(queue))
+
+    async def receiver(self, queue: str, **options: Any) -> ServiceBusReceiver:
+        key = f"receiver {queue} {sorted(options.items())}"
+        return await self._handler(key, lambda: self.client.get_queue_receiver(queue, **options))
+
+    async def dead_letters(self, queue: str) -> list[ServiceBusReceivedMessage]:
+        """Take what is in a queue's dead letters."""
+        receiver = await self.receiver(queue, sub_queue="deadletter")
+        messages = await receiver.receive_messages(20, max_wait_time=3)
+        for message in messages:
+            await receiver.complete_message(message)
+        return messages
+
+    def count(self, queue: str) -> int:
+        return len(self.broker.namespace.queue(queue))
+
+    async def close(self) -> None:
+        """Close all handlers at once: each takes half a second."""
+        await asyncio.gather(*(handler.close() for handler in self._handlers.values()))
+        await self.client.close()
+        await self.broker.close()
+
+    async def _handler(self, key: str, make: Any) -> Any:
+        if key not in self._handlers:
+            self._handlers[key] = await make().__aenter__()
+        return self._handlers[key]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def bus() -> AsyncIterator[Bus]:
+    clock = ManualClock()
+    broker = await Broker.open(None, topology(QUEUES), clock=clock)
+    await broker.serve()
+    client = ServiceBusClient.from_connection_string(broker.connection_string, retry_total=0)
+    bus = Bus(broker, clock, client)
+    yield bus
+    await bus.close()
