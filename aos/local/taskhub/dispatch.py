@@ -1,0 +1,223 @@
+"""Handing work to workers: queues, filters, leases, and putting back what a worker did not finish."""
+
+import asyncio
+import secrets
+from collections import deque
+from dataclasses import dataclass, field
+
+import durabletask.internal.orchestrator_service_pb2 as pb
+
+from aos.local.taskhub.records import Activity, Entity, Instance, Message, Work
+
+_TURN_LIMIT = 1000  # messages in one turn
+_BATCH_LIMIT = 200  # operations in one entity batch
+
+# Work that a worker gave back is offered again after this long, doubling to the longest: a worker that
+# refuses what it cannot run must not spin.
+_PUT_BACK_S = 0.1
+_PUT_BACK_LONGEST_S = 5.0
+
+type Key = tuple[str, str]
+type Item = Instance | Entity | Activity
+
+
+@dataclass(slots=True, eq=False)
+class Lease:
+    """Work that a worker holds. A completion counts only while its token is the lease's."""
+
+    token: str
+    item: Item
+    worker: "Worker"
+    messages: list[Message] = field(default_factory=list)
+    started: bytes = b""  # the OrchestratorStarted event of the turn
+    partial: list[pb.OrchestratorAction] = field(default_factory=list)  # of a response sent in chunks
+
+
+class Filter:
+    """The names, and the versions of each, that a worker takes of one kind of work."""
+
+    def __init__(self, accepted: dict[str, set[str]] | None) -> None:
+        self._accepted = accepted
+
+    def admits(self, key: Key) -> bool:
+        """An absent filter admits all; a name without versions admits every version."""
+        if self._accepted is None:
+            return True
+        versions = self._accepted.get(key[0])
+        return versions is not None and (not versions or key[1] in versions)
+
+
+def _filters(request: pb.GetWorkItemsRequest) -> dict[type[Work], Filter]:
+    if not request.HasField("workItemFilters"):
+        return {kind: Filter(None) for kind in (Instance, Entity, Activity)}
+    accepted: dict[type[Work], dict[str, set[str]]] = {Instance: {}, Entity: {}, Activity: {}}
+    for kind, wanted in (
+        (Instance, request.workItemFilters.orchestrations),
+        (Activity, request.workItemFilters.activities),
+    ):
+        for each in wanted:
+            accepted[kind].setdefault(each.name, set()).update(each.versions)
+    for entity in request.workItemFilters.entities:
+        accepted[Entity].setdefault(entity.name, set())
+    return {kind: Filter(names) for kind, names in accepted.items()}
+
+
+class Worker:
+    """A connected worker: what it takes, how much of it, and what it holds."""
+
+    def __init__(self, request: pb.GetWorkItemsRequest) -> None:
+        self.filters = _filters(request)
+        self.limits: dict[type[Work], int] = {
+            Instance: request.maxConcurrentOrchestrationWorkItems,
+            Activity: request.maxConcurrentActivityWorkItems,
+            Entity: request.maxConcurrentEntityWorkItems,
+        }
+        self.streams_history = pb.WORKER_CAPABILITY_HISTORY_STREAMING in request.capabilities
+        self.holds: dict[type[Work], int] = {Instance: 0, Activity: 0, Entity: 0}
+        self.leases: dict[str, Lease] = {}
+        self.work = asyncio.Event()
+
+    def has_room(self, kind: type[Work]) -> bool:
+        """A limit of zero is none."""
+        return not self.limits[kind] or self.holds[kind] < self.limits[kind]
+
+
+class WorkQueue:
+    """Work of one kind, first in first out among what a filter admits."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[Key, deque[tuple[int, Item]]] = {}
+
+    def push(self, order: int, item: Item) -> None:
+        """Queue the item once."""
+        if item.queued_at is None:
+            item.queued_at = order
+            self._lanes.setdefault(item.key, deque()).append((order, item))
+
+    def pop(self, admitted: Filter) -> Item | None:
+        """The oldest item admitted that is still to be done."""
+        while lanes := [(lane[0][0], key) for key, lane in self._lanes.items() if admitted.admits(key)]:
+            _, key = min(lanes)
+            lane = self._lanes[key]
+            order, item = lane.popleft()
+            if not lane:
+                del self._lanes[key]
+            if item.queued_at == order:
+                item.queued_at = None
+                if item.ready():
+                    return item
+        return None
+
+
+class Dispatcher:
+    """Matches ready work with connected workers."""
+
+    def __init__(self) -> None:
+        self._boot = secrets.token_hex(6)
+        self._count = 0
+        self._paused = False
+        self._queues: dict[type[Work], WorkQueue] = {}
+        self._workers: deque[Worker] = deque()
+        self.leases: dict[str, Lease] = {}
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all work and void all leases: what is in memory is no longer true."""
+        self._queues = {Instance: WorkQueue(), Entity: WorkQueue(), Activity: WorkQueue()}
+        self.leases.clear()
+        for worker in self._workers:
+            worker.leases.clear()
+            worker.holds = dict.fromkeys(worker.holds, 0)
+
+    def pause(self, seconds: float) -> None:
+        """Hand out nothing for a while."""
+        self._paused = True
+        asyncio.get_running_loop().call_later(seconds, self._resume)
+
+    def _resume(self) -> None:
+        self._paused = False
+        self.wake()
+
+    def connect(self, request: pb.GetWorkItemsRequest) -> Worker:
+        """A worker that can be offered work."""
+        worker = Worker(request)
+        self._workers.append(worker)
+        return worker
+
+    def disconnect(self, worker: Worker) -> None:
+        """The worker is gone: others get what it held, at once."""
+        self._workers.remove(worker)
+        for lease in list(worker.leases.values()):
+            self.release(lease)
+            self.offer(lease.item)
+
+    def offer(self, item: Item) -> None:
+        """Queue the item if there is something to do for it."""
+        if item.queued_at is None and item.ready():
+            self._count += 1
+            self._queues[type(item)].push(self._count, item)
+            self.wake()
+
+    def wake(self) -> None:
+        """Let every worker look for work."""
+        # Another worker is asked first each time, so that light work spreads too.
+        self._workers.rotate(-1)
+        for worker in self._workers:
+            worker.work.set()
+
+    def take(self, worker: Worker) -> Lease | None:
+        """Lease the next piece of work that this worker takes."""
+        if self._paused:
+            return None
+        for kind in (Instance, Entity, Activity):
+            if worker.has_room(kind) and (item := self._queues[kind].pop(worker.filters[kind])):
+                return self._lease(worker, item)
+        return None
+
+    def _lease(self, worker: Worker, item: Item) -> Lease:
+        self._count += 1
+        token = f"{self._boot}.{self._count}"
+        match item:
+            case Instance():
+                lease = Lease(token, item, worker, item.batch(_TURN_LIMIT))
+            case Entity():
+                lease = Lease(token, item, worker, item.batch(_BATCH_LIMIT))
+            case Activity():
+                token += f".{item.seq}"
+                lease = Lease(token, item, worker)
+        item.lease = lease
+        self.leases[token] = worker.leases[token] = lease
+        worker.holds[type(item)] += 1
+        return lease
+
+    def activity_of(self, token: str) -> int | None:
+        """The activity named by a token that this hub gave, be the lease current or not.
+
+        The first completion of an activity counts, also when its worker was thought lost.
+        """
+        boot, _, rest = token.partition(".")
+        seq = rest.partition(".")[2]
+        return int(seq) if boot == self._boot and seq.isdecimal() else None
+
+    def release(self, lease: Lease) -> None:
+        """End a lease."""
+        if self.leases.pop(lease.token, None) is None:
+            return
+        del lease.worker.leases[lease.token]
+        lease.worker.holds[type(lease.item)] -= 1
+        lease.worker.work.set()
+        lease.item.lease = None
+
+    def abandon(self, token: str) -> None:
+        """A worker gives work back: offer it again, a little later each time."""
+        lease = self.leases.get(token)
+        if lease is None:
+            return
+        self.release(lease)
+        delay = min(_PUT_BACK_S * 2**lease.item.put_back, _PUT_BACK_LONGEST_S)
+        lease.item.put_back = min(lease.item.put_back + 1, 16)
+        asyncio.get_running_loop().call_later(delay, self._offer_again, lease.item, self._queues)
+
+    def _offer_again(self, item: Item, queues: object) -> None:
+        if queues is self._queues:
+            self.offer(item)

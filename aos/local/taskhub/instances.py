@@ -1,0 +1,229 @@
+"""What happens to whole instances: start, end, restart, rewind, removal."""
+
+import uuid
+
+import durabletask.internal.orchestrator_service_pb2 as pb
+import grpc
+
+from aos.local.taskhub import events
+from aos.local.taskhub.entities import Entities
+from aos.local.taskhub.errors import HubError, not_found, refused
+from aos.local.taskhub.records import TERMINAL, Instance, Kind
+from aos.local.taskhub.state import State
+from aos.local.taskhub.wire import micros, optional, past_event, text
+
+
+class Instances:
+    """Operations on the instances of a hub; synchronous, to be run inside one change."""
+
+    def __init__(self, state: State, entities: Entities) -> None:
+        self._state = state
+        self._entities = entities
+
+    def require(self, instance_id: str) -> Instance:
+        """The instance with this id; `HubError` NOT_FOUND if there is none."""
+        instance = self._state.instance(instance_id)
+        if instance is None:
+            raise not_found(instance_id)
+        return instance
+
+    def start(self, request: pb.CreateInstanceRequest) -> str:
+        """Start an instance as a client asks, by its policy on an id in use."""
+        if not request.name:
+            raise HubError(grpc.StatusCode.INVALID_ARGUMENT, "an orchestration needs a name")
+        instance_id = request.instanceId or uuid.uuid4().hex
+        if instance_id.startswith("@"):
+            raise HubError(
+                grpc.StatusCode.INVALID_ARGUMENT, f"'{instance_id}': ids with '@' are those of entities"
+            )
+        replaceable = TERMINAL  # where the client names no policy
+        if request.HasField("orchestrationIdReusePolicy"):
+            replaceable = frozenset(request.orchestrationIdReusePolicy.replaceableStatus)
+        origin = pb.ExecutionStartedEvent(
+            name=request.name,
+            version=text(optional(request, "version")),
+            input=text(optional(request, "input")),
+            orchestrationInstance=pb.OrchestrationInstance(
+                instanceId=instance_id, executionId=text(optional(request, "executionId"))
+            ),
+            tags=request.tags,
+        )
+        if request.HasField("scheduledStartTimestamp"):
+            origin.scheduledStartTimestamp.CopyFrom(request.scheduledStartTimestamp)
+        if request.HasField("parentTraceContext"):
+            origin.parentTraceContext.CopyFrom(request.parentTraceContext)
+        self.create(origin, replaceable)
+        return instance_id
+
+    def create(
+        self, origin: pb.ExecutionStartedEvent, replaceable: frozenset[pb.OrchestrationStatus]
+    ) -> Instance:
+        """Start the instance that `origin` describes; ALREADY_EXISTS if its id's status is another."""
+        state = self._state
+        instance_id = origin.orchestrationInstance.instanceId
+        existing = state.instance(instance_id)
+        if existing is not None:
+            if existing.status not in replaceable:
+                status = pb.OrchestrationStatus.Name(existing.status).removeprefix("ORCHESTRATION_STATUS_")
+                raise HubError(
+                    grpc.StatusCode.ALREADY_EXISTS,
+                    f"orchestration instance '{instance_id}' exists and is {status}",
+                )
+            self.remove(existing)
+        now = state.clock.now()
+        execution = optional(origin.orchestrationInstance, "executionId") or uuid.uuid4().hex
+        origin.orchestrationInstance.executionId.value = execution
+        has_parent = origin.HasField("parentInstance")
+        parent = origin.parentInstance
+        start_at = (
+            micros(origin.scheduledStartTimestamp) if origin.HasField("scheduledStartTimestamp") else None
+        )
+        instance = Instance(
+            no=state.next_no(),
+            id=instance_id,
+            execution=execution,
+            name=origin.name,
+            version=optional(origin, "version"),
+            status=pb.ORCHESTRATION_STATUS_PENDING,
+            created=now,
+            updated=now,
+            start_at=start_at,
+            parent=parent.orchestrationInstance.instanceId if has_parent else None,
+            parent_task=parent.taskScheduledId if has_parent else None,
+            parent_execution=optional(parent.orchestrationInstance, "executionId") if has_parent else None,
+        )
+        state.add(instance, origin)
+        state.send(
+            instance_id, Kind.START, events.started(now, origin), execution=execution, due=start_at or 0
+        )
+        return instance
+
+    def remove(self, instance: Instance) -> None:
+        """Delete an instance, whatever its status; its locks are released."""
+        if instance.live:
+            self._entities.release_all(instance)
+        self._state.remove(instance)
+
+    def raise_event(self, request: pb.RaiseEventRequest) -> None:
+        """Send an external event; an instance that has ended takes none."""
+        if self.require(request.instanceId).live:
+            event = events.raised(self._state.clock.now(), request.name, text(optional(request, "input")))
+            self._state.send(request.instanceId, Kind.EVENT, event)
+
+    def suspend(self, request: pb.SuspendRequest) -> None:
+        """Hold all deliveries back until the instance is resumed."""
+        if self.require(request.instanceId).live:
+            event = events.new(self._state.clock.now())
+            event.executionSuspended.CopyFrom(
+                pb.ExecutionSuspendedEvent(input=text(optional(request, "reason")))
+            )
+            self._state.send(request.instanceId, Kind.SUSPEND, event)
+
+    def resume(self, request: pb.ResumeRequest) -> None:
+        """Deliver again, what was held back first."""
+        if self.require(request.instanceId).live:
+            event = events.new(self._state.clock.now())
+            event.executionResumed.CopyFrom(pb.ExecutionResumedEvent(input=text(optional(request, "reason"))))
+            self._state.send(request.instanceId, Kind.RESUME, event)
+
+    def terminate(self, instance: Instance, output: str | None, *, recurse: bool) -> None:
+        """Order an instance to end as terminated. One that never ran ends here and now."""
+        if not instance.live:
+            return
+        now = self._state.clock.now()
+        if instance.turns == 0 and instance.lease is None:
+            self.end(instance, pb.ORCHESTRATION_STATUS_TERMINATED, output, None)
+            if recurse:
+                self.terminate_children(instance, output)
+            return
+        kind = Kind.TERMINATE_ALL if recurse else Kind.TERMINATE
+        self._state.send(instance.id, kind, events.terminated(now, text(output), recurse=recurse))
+
+    def terminate_children(self, instance: Instance, output: str | None) -> None:
+        """Order all children to end, and theirs."""
+        for child in self._state.children(instance.id):
+            self.terminate(child, output, recurse=True)
+
+    def force_termination(self, instance_id: str, reason: str | None) -> bool:
+        """End an instance without asking its worker; False if it is not live."""
+        instance = self._state.instance(instance_id)
+        if instance is None or not instance.live:
+            return False
+        if instance.lease is not None:
+            self._state.dispatcher.release(instance.lease)
+        self.end(instance, pb.ORCHESTRATION_STATUS_TERMINATED, reason, None)
+        return True
+
+    def end(
+        self,
+        instance: Instance,
+        status: pb.OrchestrationStatus,
+        output: str | None,
+        failure: pb.TaskFailureDetails | None,
+        fragment: bytes = b"",
+    ) -> None:
+        """Give an instance its final status; `fragment` is its last turn's history."""
+        state = self._state
+        now = state.clock.now()
+        instance.status, instance.output = status, output
+        instance.failure = failure.SerializeToString() if failure is not None else None
+        instance.completed = instance.updated = now
+        ended = events.new(now)
+        ended.executionCompleted.CopyFrom(
+            pb.ExecutionCompletedEvent(
+                orchestrationStatus=status, result=text(output), failureDetails=failure
+            )
+        )
+        state.append_history(instance, fragment + past_event(ended.SerializeToString()))
+        self._entities.release_all(instance)
+        self.tell_parent(instance)
+        state.save(instance)
+        state.end(instance)
+
+    def tell_parent(self, child: Instance) -> None:
+        """Send the result of an ended child to the generation of its parent that waits for it."""
+        if child.parent is None or child.parent_task is None:
+            return
+        now = self._state.clock.now()
+        if child.status == pb.ORCHESTRATION_STATUS_COMPLETED:
+            event = events.child_completed(now, child.parent_task, text(child.output))
+        elif child.failure is not None:
+            details = pb.TaskFailureDetails.FromString(child.failure)
+            event = events.child_failed(now, child.parent_task, details)
+        else:
+            status = pb.OrchestrationStatus.Name(child.status).removeprefix("ORCHESTRATION_STATUS_").lower()
+            details = pb.TaskFailureDetails(
+                errorType=f"Orchestration{status.capitalize()}",
+                errorMessage=f"sub-orchestration '{child.id}' was {status}: {child.output}",
+            )
+            event = events.child_failed(now, child.parent_task, details)
+        self._state.send(child.parent, Kind.RESULT, event, execution=child.parent_execution)
+
+    def restart(self, request: pb.RestartInstanceRequest) -> str:
+        """Run an ended instance again from its first input, under its own id or a new one."""
+        instance = self.require(request.instanceId)
+        if instance.live:
+            raise refused(f"orchestration instance '{instance.id}' has not ended")
+        origin = self._state.origin(instance)
+        instance_id = uuid.uuid4().hex if request.restartWithNewInstanceId else instance.id
+        origin.orchestrationInstance.CopyFrom(pb.OrchestrationInstance(instanceId=instance_id))
+        origin.ClearField("scheduledStartTimestamp")
+        origin.ClearField("parentInstance")
+        self.create(origin, TERMINAL)
+        return instance_id
+
+    def rewind(self, instance: Instance, reason: str | None, parent_execution: str | None = None) -> None:
+        """Take a failed instance back to before its failures; the worker rewrites its history."""
+        if instance.status != pb.ORCHESTRATION_STATUS_FAILED:
+            raise refused(f"orchestration instance '{instance.id}' has not failed")
+        instance.status = pb.ORCHESTRATION_STATUS_RUNNING
+        instance.output = instance.failure = instance.completed = None
+        instance.updated = self._state.clock.now()
+        if parent_execution is not None:
+            instance.parent_execution = parent_execution
+        self._state.save(instance)
+        event = events.new(instance.updated)
+        event.executionRewound.CopyFrom(
+            pb.ExecutionRewoundEvent(reason=text(reason), parentExecutionId=text(parent_execution))
+        )
+        self._state.send(instance.id, Kind.REWIND, event)

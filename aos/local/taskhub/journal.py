@@ -1,0 +1,222 @@
+"""Group commit: the loop collects row changes, one thread writes them, many turns to an fsync.
+
+Changes made on the loop between two awaits always land in the same group, so they are one transaction.
+Groups are written in the order in which they were made, each while the next one is filling.
+"""
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+from aos.local.taskhub.schema import HISTORY, TABLES, Table
+
+Row = tuple[Any, ...]
+
+# Rows written by one statement: fewer, larger statements mean fewer hand-overs of the interpreter lock.
+_ROWS_AT_ONCE = (64, 8, 1)
+
+_PAGES_SHRUNK = 2000
+
+
+class Group:
+    """The changes of one transaction: at most one row for each key, the last one put."""
+
+    def __init__(self, number: int, future: asyncio.Future[None]) -> None:
+        self.number = number
+        self.future = future
+        self.rows: defaultdict[Table, dict[Any, Row]] = defaultdict(dict)
+        self.deleted: defaultdict[Table, set[Any]] = defaultdict(set)
+        self.after: list[Callable[[], None]] = []
+        self.erase = False
+        self.shrink = False
+
+    def __bool__(self) -> bool:
+        return bool(self.erase or any(self.rows.values()) or any(self.deleted.values()) or self.after)
+
+
+class Journal:
+    """Writes groups of changes to the database, on a thread of its own.
+
+    When a write fails, `on_failure` is called on the loop: whatever was changed in memory since the
+    last commit is void, and every caller waiting for `flushed()` gets the error.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, on_failure: Callable[[BaseException], None]) -> None:
+        self._connection = connection
+        self._on_failure = on_failure
+        self._loop = asyncio.get_running_loop()
+        self._handed_over: queue.SimpleQueue[Group | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="taskhub-journal", daemon=True)
+        self._writing: Group | None = None
+        self._open = self._new_group(1)
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.writes = 0
+        self.committed = 0
+        self._thread.start()
+
+    @property
+    def number(self) -> int:
+        """The number of the group now being filled."""
+        return self._open.number
+
+    def put(self, table: Table, row: Row) -> None:
+        """Insert the row or replace the one with its key."""
+        self._open.rows[table][row[0] if table.keys == 1 else row[: table.keys]] = row
+        self._touched()
+
+    def delete(self, table: Table, key: Any) -> None:
+        """Delete the row with this key; for a history, all rows of the instance."""
+        rows = self._open.rows[table]
+        if table is HISTORY:
+            for each in [each for each in rows if each[0] == key]:
+                del rows[each]
+        else:
+            rows.pop(key, None)
+        self._open.deleted[table].add(key)
+        self._touched()
+
+    def erase(self) -> None:
+        """Delete all rows of all tables."""
+        self._open.rows.clear()
+        self._open.deleted.clear()
+        self._open.erase = True
+        self._touched()
+
+    def shrink(self) -> None:
+        """Give the pages that deletions have freed back to the file system, some at a time."""
+        self._open.shrink = True
+        self._touched()
+
+    def pending_row(self, table: Table, key: Any) -> Row | None:
+        """The row put under this key, while it is not yet on disk."""
+        row = self._open.rows[table].get(key)
+        if row is None and self._writing is not None:
+            row = self._writing.rows[table].get(key)
+        return row
+
+    def after(self, callback: Callable[[], None]) -> None:
+        """Call back, on the loop, once the open group is on disk."""
+        self._open.after.append(callback)
+        self._touched()
+
+    def flushed(self) -> asyncio.Future[None]:
+        """Done when all that was put so far is on disk; raises what kept it from getting there."""
+        group = self._open if self._open else self._writing
+        if group is None:
+            done: asyncio.Future[None] = self._loop.create_future()
+            done.set_result(None)
+            return done
+        return asyncio.shield(group.future)
+
+    def abandon(self, error: BaseException) -> None:
+        """Throw the open group away: a change broke off half-way."""
+        group, self._open = self._open, self._new_group(self._open.number + 1)
+        group.future.set_exception(error)
+        self._on_failure(error)
+
+    async def idle(self) -> None:
+        """Wait until nothing is being written."""
+        await self._idle.wait()
+
+    async def close(self) -> None:
+        """Write what is open and end the thread."""
+        while self._open or self._writing:
+            await asyncio.wait([self.flushed()])
+            await asyncio.sleep(0)
+        self._handed_over.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _new_group(self, number: int) -> Group:
+        future: asyncio.Future[None] = self._loop.create_future()
+        # Mark an error as seen: a group that nobody waits for may fail too.
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return Group(number, future)
+
+    def _touched(self) -> None:
+        self.writes += 1
+        if self._idle.is_set():
+            self._idle.clear()
+            # Later in this turn of the loop, so that requests that arrived together are written together.
+            self._loop.call_soon(self._hand_over)
+
+    def _hand_over(self) -> None:
+        if not self._open:
+            self._idle.set()
+            return
+        self._writing, self._open = self._open, self._new_group(self._open.number + 1)
+        self._handed_over.put(self._writing)
+
+    def _run(self) -> None:
+        while (group := self._handed_over.get()) is not None:
+            error: BaseException | None = None
+            try:
+                self._write(group)
+            except Exception as failure:  # noqa: BLE001 - whatever it was, the loop decides what it means
+                error = failure
+            self._loop.call_soon_threadsafe(self._written, group, error)
+
+    def _written(self, group: Group, error: BaseException | None) -> None:
+        self._writing = None
+        if error is None:
+            self.committed = group.number
+            group.future.set_result(None)
+            for callback in group.after:
+                callback()
+        else:
+            group.future.set_exception(error)
+            self.abandon(error)
+        self._hand_over()
+
+    def _write(self, group: Group) -> None:
+        execute = self._connection.execute
+        execute("BEGIN IMMEDIATE")
+        try:
+            if group.erase:
+                for table in TABLES:
+                    execute(f"DELETE FROM {table.name}")  # noqa: S608 - names from the schema
+            for table, keys in group.deleted.items():
+                self._delete(table, list(keys))
+            for table, rows in group.rows.items():
+                self._upsert(table, list(rows.values()))
+            execute("COMMIT")
+            if group.shrink:
+                execute(f"PRAGMA incremental_vacuum({_PAGES_SHRUNK})").fetchall()
+        except BaseException:
+            if self._connection.in_transaction:
+                execute("ROLLBACK")
+            raise
+
+    def _delete(self, table: Table, keys: list[Any]) -> None:
+        for count, chunk in _chunks(keys):
+            marks = ",".join("?" * count)
+            # Names come from the schema, never from a request.
+            self._connection.execute(f"DELETE FROM {table.name} WHERE {table.columns[0]} IN ({marks})", chunk)  # noqa: S608
+
+    def _upsert(self, table: Table, rows: list[Row]) -> None:
+        names = ",".join(table.columns)
+        keys = ",".join(table.columns[: table.keys])
+        changes = ",".join(f"{name}=excluded.{name}" for name in table.columns[table.keys :])
+        one = f"({','.join('?' * len(table.columns))})"
+        for count, chunk in _chunks(rows):
+            values = ",".join([one] * count)
+            self._connection.execute(
+                f"INSERT INTO {table.name} ({names}) VALUES {values} "  # noqa: S608
+                f"ON CONFLICT ({keys}) DO UPDATE SET {changes}",
+                [value for row in chunk for value in row],
+            )
+
+
+def _chunks[T](items: list[T]) -> list[tuple[int, list[T]]]:
+    """Cut into few sizes, so that few statements are compiled."""
+    chunks = []
+    at = 0
+    for size in _ROWS_AT_ONCE:
+        while len(items) - at >= size:
+            chunks.append((size, items[at : at + size]))
+            at += size
+    return chunks

@@ -1,0 +1,92 @@
+"""Protobuf as the hub uses it: wrappers, timestamps, and encoding by hand where parsing would cost.
+
+A history is kept as encoded `OrchestratorRequest.pastEvents` fields. Concatenated they are a valid
+message, so an instance's next turn is sent without parsing or encoding any event again.
+"""
+
+import durabletask.internal.orchestrator_service_pb2 as pb
+from google.protobuf.duration_pb2 import Duration  # type: ignore[import-untyped]
+from google.protobuf.empty_pb2 import Empty  # type: ignore[import-untyped]
+from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyped]
+from google.protobuf.wrappers_pb2 import BoolValue, StringValue  # type: ignore[import-untyped]
+
+__all__ = [
+    "BoolValue",
+    "Duration",
+    "Empty",
+    "StringValue",
+    "Timestamp",
+    "encoded",
+    "field",
+    "history_events",
+    "micros",
+    "new_event",
+    "optional",
+    "past_event",
+    "text",
+    "timestamp",
+]
+
+_LENGTH_DELIMITED = 2
+_PAST_EVENTS = 3
+_NEW_EVENTS = 4
+
+
+def text(value: str | None) -> StringValue | None:
+    """The wrapper of an optional string."""
+    return None if value is None else StringValue(value=value)
+
+
+def optional(message: object, name: str) -> str | None:
+    """The string in the wrapper field `name`, None where it is absent."""
+    value: str | None = getattr(message, name).value if message.HasField(name) else None  # type: ignore[attr-defined]
+    return value
+
+
+def timestamp(when: int) -> Timestamp:
+    """The timestamp of a time in microseconds."""
+    result = Timestamp()
+    result.FromMicroseconds(when)
+    return result
+
+
+def micros(when: Timestamp) -> int:
+    """Microseconds since the epoch, rounded up: a timer never fires before its time."""
+    seconds: int = when.seconds
+    nanos: int = when.nanos
+    return seconds * 1_000_000 - (-nanos // 1000)
+
+
+def encoded(message: object) -> bytes:
+    """The bytes of a message."""
+    result: bytes = message.SerializeToString()  # type: ignore[attr-defined]
+    return result
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def field(number: int, payload: bytes) -> bytes:
+    """`payload` as the length-delimited field `number` (field numbers below 16)."""
+    return bytes((number << 3 | _LENGTH_DELIMITED,)) + _varint(len(payload)) + payload
+
+
+def past_event(event: bytes) -> bytes:
+    """An encoded event as it lies in a history."""
+    return field(_PAST_EVENTS, event)
+
+
+def new_event(event: bytes) -> bytes:
+    """An encoded event as a turn receives it."""
+    return field(_NEW_EVENTS, event)
+
+
+def history_events(fragments: bytes) -> list[pb.HistoryEvent]:
+    """The events in concatenated history fragments."""
+    return list(pb.OrchestratorRequest.FromString(fragments).pastEvents)
