@@ -1,0 +1,1 @@
+"""Applications that run on AOS. They import ``aos.sdk`` and nothing else of AOS."""
