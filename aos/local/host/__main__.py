@@ -4,8 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from aos.local.host.host import run_host
 from aos.local.host.options import HostOptions
+from aos.local.host.run import run_host
 
 
 def main() -> int:

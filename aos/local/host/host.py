@@ -3,27 +3,36 @@
 import asyncio
 import contextlib
 import importlib.metadata
+import json
 import os
-import signal
 import socket
 import time
 import uuid
-from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Protocol
 
-import uvloop
-
+from aos.local.host.broker import (
+    connect,
+    connect_default,
+    open_broker,
+    read_topology,
+    topology_file,
+    topology_of,
+)
+from aos.local.host.bus import BusTriggers
 from aos.local.host.console import Console
+from aos.local.host.durable import DurablePump, client_configuration
 from aos.local.host.errors import HostError
 from aos.local.host.functions import Function, Trigger, functions_of
-from aos.local.host.hostjson import HostJson, read_host_json
+from aos.local.host.hostjson import read_host_json
 from aos.local.host.options import HostOptions
 from aos.local.host.settings import app_settings
 from aos.local.host.state import DataFolder
 from aos.local.host.supervisor import Supervisor
 from aos.local.host.timers import Timers
 from aos.local.host.web import FrontEnd, RouteTable
+from aos.local.servicebus import Broker, Topology
+from aos.local.taskhub import HubError, TaskHub, serve
 
 
 class Listener(Protocol):
@@ -93,28 +102,25 @@ class Host:
         self._supervisor.kill()
 
     async def _start(self) -> None:
-        app = _app_folder(self._options.app)
-        host_json = read_host_json(app)
-        settings = app_settings(app, os.environ, self._options.env)
-        _require_script(app, settings)
+        options = self._options
+        self._app = _app_folder(options.app)
+        self._host_json = read_host_json(self._app)
+        self._settings = app_settings(self._app, os.environ, options.env)
+        _require_script(self._app, self._settings)
+        topology_path = topology_file(options.topology, self._app)
+        topology = read_topology(topology_path) if topology_path else None
         sock = self._bind()
-        settings.setdefault("WEBSITE_HOSTNAME", f"{self._options.host}:{self.port}")
-        folder = DataFolder(self._options.data.resolve())
-        folder.acquire()
-        self._stack.callback(folder.release)
+        self._settings.setdefault("WEBSITE_HOSTNAME", f"{options.host}:{self.port}")
+        self._data = self._lock_data()
+        hub = await self._open_hub()
+        broker = await self._open_broker(topology) if topology else None
         self._stack.push_async_callback(self._close_listeners)
-        self._supervisor = Supervisor(app, settings, self._hello(app, host_json), self._console, host_json)
-        self._stack.push_async_callback(self._supervisor.stop)
-        self._functions = functions_of(await self._supervisor.start(), settings, host_json.functions)
-        timers = [each for each in self._active() if each.trigger is Trigger.TIMER]
-        self._listeners = [Timers(timers, folder.path / "timers.json", self._supervisor, self._console)]
-        table = RouteTable(self._functions, host_json.route_prefix)
-        self._front = FrontEnd(self._supervisor, table, self._admin(), host_json.response_headers)
-        self._stack.push_async_callback(self._front.close)
-        await self._accept(sock)
+        broker = await self._load(broker)
+        self._listeners = self._make_listeners(hub, broker)
+        await self._open_front(sock)
         for listener in self._listeners:
             listener.start()
-        self._announce(host_json)
+        self._announce()
 
     def _bind(self) -> socket.socket:
         family = socket.AF_INET6 if ":" in self._options.host else socket.AF_INET
@@ -132,22 +138,80 @@ class Host:
         reason = error.strerror if isinstance(error, OSError) else "no such port"
         return HostError(f"cannot listen on {self._options.host} port {self._options.port}: {reason}")
 
-    async def _accept(self, sock: socket.socket) -> None:
+    async def _open_front(self, sock: socket.socket) -> None:
+        table = RouteTable(self._functions, self._host_json.route_prefix)
+        self._front = FrontEnd(self._supervisor, table, self._admin(), self._host_json.response_headers)
+        self._stack.push_async_callback(self._front.close)
         try:
             await self._front.start(sock)
         except OSError as error:
             raise self._port_error(error) from error
 
-    def _hello(self, app: Path, host_json: HostJson) -> dict[str, Any]:
-        return {
-            "app": str(app),
-            "client": "{}",
-            "log_level": host_json.log_level,
+    def _lock_data(self) -> Path:
+        folder = DataFolder(self._options.data.resolve())
+        folder.acquire()
+        self._stack.callback(folder.release)
+        return folder.path
+
+    async def _open_hub(self) -> TaskHub:
+        """Open the hub, and serve it to the durable clients of the worker."""
+        os.environ.setdefault(
+            "GRPC_ENABLE_FORK_SUPPORT", "0"
+        )  # else it complains whenever a worker is started
+        try:
+            hub = await TaskHub.open(self._data / "hub.db")
+            self._stack.push_async_callback(hub.close)
+            server = await serve(hub)
+        except HubError as error:
+            raise HostError(str(error)) from error
+        self._stack.push_async_callback(server.stop, None)
+        self._rpc_port = server.port
+        return hub
+
+    async def _open_broker(self, topology: Topology) -> Broker:
+        broker = await open_broker(self._data / "servicebus.db", topology)
+        self._stack.push_async_callback(broker.close)
+        connect_default(self._settings, broker.connection_string)
+        return broker
+
+    async def _load(self, broker: Broker | None) -> Broker | None:
+        """Start the worker and learn the functions; again with more settings when triggers need them."""
+        await self._start_worker()
+        if any(function.trigger is Trigger.BUS for function in self._functions):
+            broker = broker or await self._open_broker(topology_of(self._functions))
+            missing = connect(self._functions, self._settings, broker.connection_string)
+            if missing:
+                self._settings |= missing
+                await self._supervisor.stop()
+                await self._start_worker()
+        return broker
+
+    async def _start_worker(self) -> None:
+        durable = self._host_json.durable
+        client = client_configuration(durable, self._rpc_port, self.url)
+        hello = {
+            "app": str(self._app),
+            "client": json.dumps(client),
+            "log_level": self._host_json.log_level,
             "verbose": self._options.verbose,
         }
+        self._supervisor = Supervisor(self._app, self._settings, hello, self._console, self._host_json)
+        self._stack.push_async_callback(self._supervisor.stop)
+        metadata = await self._supervisor.start()
+        self._functions = functions_of(metadata, self._settings, self._host_json.functions)
 
-    def _active(self) -> list[Function]:
-        return [function for function in self._functions if not function.disabled]
+    def _make_listeners(self, hub: TaskHub, broker: Broker | None) -> list[Listener]:
+        active = [function for function in self._functions if not function.disabled]
+        of = {kind: [each for each in active if each.trigger is kind] for kind in Trigger}
+        run = self._supervisor, self._console
+        durable = of[Trigger.ORCHESTRATION] + of[Trigger.ENTITY] + of[Trigger.ACTIVITY]
+        listeners: list[Listener] = [
+            Timers(of[Trigger.TIMER], self._data / "timers.json", *run),
+            DurablePump(durable, hub, self._host_json.durable, *run),
+        ]
+        if broker is not None:
+            listeners.append(BusTriggers(of[Trigger.BUS], broker, self._host_json.bus, *run))
+        return listeners
 
     async def _close_listeners(self) -> None:
         for listener in self._listeners:
@@ -170,62 +234,13 @@ class Host:
             "workerPid": self._supervisor.pid,
         }
 
-    def _announce(self, host_json: HostJson) -> None:
-        for function in self._active():
-            if not function.name.startswith("BuiltIn__"):
-                self._console.say(
-                    f"{function.trigger:20} {function.name} {_detail(function, host_json)}".rstrip()
-                )
+    def _announce(self) -> None:
+        for function in self._functions:
+            if not function.disabled and not function.name.startswith("BuiltIn__"):
+                detail = _detail(function, self._host_json.route_prefix)
+                self._console.say(f"{function.trigger:20} {function.name} {detail}".rstrip())
         elapsed_ms = (time.monotonic() - self._started) * 1000
         self._console.say(f"serving {self._options.app} at {self.url}, ready after {elapsed_ms:.0f} ms")
-
-
-def run_host(options: HostOptions) -> int:
-    """Run until SIGINT or SIGTERM; the exit code. A second signal ends everything at once."""
-    return uvloop.run(_run(options))
-
-
-async def _run(options: HostOptions) -> int:
-    stopping = asyncio.Event()
-    hosts: list[Host] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, _on_signal, number, stopping, hosts)
-    console = Console(verbose=options.verbose)
-    try:
-        host = await _unless(stopping, Host.start(options))
-        if host is None:
-            return 0
-        hosts.append(host)
-        try:
-            await _unless(stopping, host.wait())
-        finally:
-            await host.stop()
-    except HostError as error:
-        console.say(f"error: {error.message}")
-        console.flush()
-        return error.code
-    return 0
-
-
-def _on_signal(number: int, stopping: asyncio.Event, hosts: list[Host]) -> None:
-    if stopping.is_set():
-        for host in hosts:
-            host.kill()
-        os._exit(128 + number)
-    stopping.set()
-
-
-async def _unless[T](stopping: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
-    """The work's result, or `None` when a signal came first; then the work is cancelled."""
-    task, signalled = asyncio.create_task(work), asyncio.create_task(stopping.wait())
-    await asyncio.wait([task, signalled], return_when=asyncio.FIRST_COMPLETED)
-    signalled.cancel()
-    if task.done():
-        return task.result()
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
-    return None
 
 
 def _app_folder(path: Path) -> Path:
@@ -240,10 +255,10 @@ def _require_script(app: Path, settings: dict[str, str]) -> None:
         raise HostError(f"{script} does not exist: this host runs apps in the Python v2 model")
 
 
-def _detail(function: Function, host_json: HostJson) -> str:
+def _detail(function: Function, route_prefix: str) -> str:
     match function.trigger:
         case Trigger.HTTP:
-            prefix = f"/{host_json.route_prefix}" if host_json.route_prefix else ""
+            prefix = f"/{route_prefix}" if route_prefix else ""
             methods = ",".join(str(method) for method in function.properties.get("methods") or ["any"])
             return f"{methods} {prefix}/{function.properties.get('route') or function.name}"
         case Trigger.TIMER:

@@ -125,8 +125,10 @@ class Supervisor:
             self._keeper.cancel()
             with contextlib.suppress(asyncio.CancelledError, HostError):
                 await self._keeper
+            self._keeper = None
         if self._worker is not None:
             await self._worker.stop()
+            self._worker = None
 
     async def _live(self) -> WorkerProcess:
         """The worker, once there is one whose death has not just been noticed."""

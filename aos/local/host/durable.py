@@ -1,0 +1,199 @@
+"""Durable functions: work items from the hub to the worker, and what came of them back."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+import durabletask.internal.orchestrator_service_pb2 as pb
+
+from aos.local.host.console import Console
+from aos.local.host.functions import Function, Trigger
+from aos.local.host.hostjson import DurableSettings
+from aos.local.host.process import Failure, Result, WorkerLostError
+from aos.local.host.supervisor import Supervisor
+from aos.local.taskhub import HubError, TaskHub
+
+_WORKER = "aos-local-host"
+
+
+class DurablePump:
+    """Takes work items up to the limits of host.json and runs each as an invocation."""
+
+    def __init__(
+        self,
+        functions: Iterable[Function],
+        hub: TaskHub,
+        settings: DurableSettings,
+        supervisor: Supervisor,
+        console: Console,
+    ) -> None:
+        self._hub = hub
+        self._settings = settings
+        self._supervisor = supervisor
+        self._console = console
+        self._functions = {(each.trigger, each.durable_name.lower()): each for each in functions}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.Task[None] | None = None
+        self._paused = False
+
+    def start(self) -> None:
+        """Begin to take work."""
+        self._loop = asyncio.create_task(self._take())
+
+    def pause(self) -> None:
+        """Take no more work. Items that the hub still hands out are given back when the pump closes."""
+        self._paused = True
+
+    async def close(self) -> None:
+        """Give back what is not done (the worker is gone by now: nothing runs on)."""
+        await asyncio.gather(*self._tasks)
+        if self._loop is not None:
+            self._loop.cancel()
+            await asyncio.gather(self._loop, return_exceptions=True)
+
+    async def _take(self) -> None:
+        request = pb.GetWorkItemsRequest(
+            maxConcurrentOrchestrationWorkItems=self._settings.orchestrators,
+            maxConcurrentActivityWorkItems=self._settings.activities,
+            maxConcurrentEntityWorkItems=self._settings.entities,
+            worker_instance_id=_WORKER,
+        )
+        async for item in self._hub.work_items(request):
+            if self._paused:
+                continue
+            task = asyncio.create_task(self._work(item))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            await self._supervisor.ready()
+
+    async def _work(self, item: pb.WorkItem) -> None:
+        kind = item.WhichOneof("request")
+        try:
+            match kind:
+                case "orchestratorRequest":
+                    await self._orchestrate(item.orchestratorRequest, item.completionToken)
+                case "activityRequest":
+                    await self._act(item.activityRequest, item.completionToken)
+                case "entityRequest":
+                    await self._operate(item.entityRequest, item.completionToken)
+                case _:
+                    raise AssertionError(f"the hub sent a work item {kind}")
+        except HubError as error:
+            self._console.say(f"the hub did not take the result of a {kind}: {error}")
+
+    async def _orchestrate(self, request: pb.OrchestratorRequest, token: str) -> None:
+        name = _orchestration_name(request)
+        result = await self._invoke(
+            Trigger.ORCHESTRATION, name, request.SerializeToString(), request.instanceId
+        )
+        if result is None:
+            await self._hub.abandon_orchestrator(pb.AbandonOrchestrationTaskRequest(completionToken=token))
+            return
+        if result.failure is None:
+            response = pb.OrchestratorResponse.FromString(result.body)
+        else:
+            response = _failed_orchestration(result.failure)
+        response.instanceId = request.instanceId
+        response.completionToken = token
+        await self._hub.complete_orchestrator(response)
+
+    async def _act(self, request: pb.ActivityRequest, token: str) -> None:
+        body = (request.input.value if request.HasField("input") else "null").encode()
+        instance_id = request.orchestrationInstance.instanceId
+        result = await self._invoke(Trigger.ACTIVITY, request.name, body, instance_id)
+        if result is None:
+            await self._hub.abandon_activity(pb.AbandonActivityTaskRequest(completionToken=token))
+            return
+        response = pb.ActivityResponse(instanceId=instance_id, taskId=request.taskId, completionToken=token)
+        if result.failure is not None:
+            response.failureDetails.CopyFrom(failure_details(result.failure))
+        elif result.body:
+            response.result.value = result.body.decode()
+        await self._hub.complete_activity(response)
+
+    async def _operate(self, request: pb.EntityBatchRequest, token: str) -> None:
+        name = request.instanceId.lstrip("@").partition("@")[0]
+        result = await self._invoke(Trigger.ENTITY, name, request.SerializeToString(), request.instanceId)
+        if result is None:
+            await self._hub.abandon_entity(pb.AbandonEntityTaskRequest(completionToken=token))
+            return
+        if result.failure is None:
+            response = pb.EntityBatchResult.FromString(result.body)
+        else:
+            response = _failed_operations(request, result.failure)
+        response.completionToken = token
+        await self._hub.complete_entity(response)
+
+    async def _invoke(self, trigger: Trigger, name: str, body: bytes, instance_id: str) -> Result | None:
+        """The result; `None` when the work must be given back because the worker died under it."""
+        function = self._functions.get((trigger, name.lower()))
+        if function is None:
+            return Result(failure=self._unknown(trigger, name))
+        try:
+            return await self._supervisor.invoke(_KINDS[trigger], function, body, note=instance_id)
+        except WorkerLostError:
+            return None
+
+    def _unknown(self, trigger: Trigger, name: str) -> Failure:
+        kind = _KINDS[trigger]
+        known = ", ".join(
+            sorted(each.durable_name for (t, _), each in self._functions.items() if t is trigger)
+        )
+        message = (
+            f"the {kind} function {name!r} does not exist or is disabled; this app has: {known or 'none'}"
+        )
+        self._console.say(message)
+        return Failure(UNKNOWN_FUNCTION, message)
+
+
+UNKNOWN_FUNCTION = "FunctionNotFound"
+_KINDS = {Trigger.ORCHESTRATION: "orchestrator", Trigger.ACTIVITY: "activity", Trigger.ENTITY: "entity"}
+
+
+def failure_details(failure: Failure) -> pb.TaskFailureDetails:
+    """A failure as orchestrators see it. A name that nothing answers to is not worth a retry."""
+    return pb.TaskFailureDetails(
+        errorType=failure.type,
+        errorMessage=failure.message,
+        stackTrace={"value": failure.trace},
+        isNonRetriable=failure.type == UNKNOWN_FUNCTION,
+    )
+
+
+def _orchestration_name(request: pb.OrchestratorRequest) -> str:
+    """The name in the last start event, which is the one that counts after continue_as_new."""
+    for events in (request.newEvents, request.pastEvents):
+        for event in reversed(events):
+            if event.HasField("executionStarted"):
+                return str(event.executionStarted.name)
+    raise AssertionError(f"orchestration {request.instanceId} has no start event")
+
+
+def _failed_orchestration(failure: Failure) -> pb.OrchestratorResponse:
+    completion = pb.CompleteOrchestrationAction(
+        orchestrationStatus=pb.ORCHESTRATION_STATUS_FAILED, failureDetails=failure_details(failure)
+    )
+    return pb.OrchestratorResponse(actions=[pb.OrchestratorAction(completeOrchestration=completion)])
+
+
+def _failed_operations(request: pb.EntityBatchRequest, failure: Failure) -> pb.EntityBatchResult:
+    """Every operation fails and the state stays as it was."""
+    failed = pb.OperationResult(failure=pb.OperationResultFailure(failureDetails=failure_details(failure)))
+    result = pb.EntityBatchResult(results=[failed] * len(request.operations))
+    if request.HasField("entityState"):
+        result.entityState.CopyFrom(request.entityState)
+    return result
+
+
+def client_configuration(settings: DurableSettings, rpc_port: int, base_url: str) -> dict[str, Any]:
+    """What the durable client binding gives to functions."""
+    management = f"{base_url}/runtime/webhooks/durabletask"
+    return {
+        "taskHubName": settings.hub_name,
+        "connectionName": "Storage",
+        "baseUrl": management,
+        "httpBaseUrl": management,
+        "requiredQueryStringParameters": f"taskHub={settings.hub_name}&connection=Storage",
+        "rpcBaseUrl": f"http://127.0.0.1:{rpc_port}",
+        "maxGrpcMessageSizeInBytes": settings.max_message_bytes,
+    }
