@@ -40,7 +40,7 @@ class EffectState(StrEnum):
     UNKNOWN = "unknown"
     """It may have happened or not; an operator, or the late caller itself, will say."""
     RELEASED = "released"
-    """An operator said that it did not happen: it may be claimed again."""
+    """It did not happen, as an operator or the attempt itself says: it may be claimed again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +241,31 @@ def mark_unknown(
     return record if record.state is EffectState.UNKNOWN else _unknown(record, note, now)
 
 
+def give_back(record: EffectRecord, *, epoch: int, owner: str, now: float) -> EffectRecord | Lost:
+    """Record that the attempt's call surely did not happen: the effect may be claimed again at once."""
+    if not _holds(record, epoch, owner) or record.state is EffectState.SETTLED:
+        return Lost(record)
+    return replace(record, state=EffectState.RELEASED, lease_until=now, ended_at=None, note=None)
+
+
+def lapse(record: EffectRecord, *, epoch: int, owner: str, now: float) -> EffectRecord | Lost:
+    """End the attempt's lease now, its call having ended without an outcome: the next claim takes over."""
+    if not _holds(record, epoch, owner) or record.state is not EffectState.CLAIMED:
+        return Lost(record)
+    return replace(record, lease_until=min(now, record.lease_until))
+
+
+def abandon(record: EffectRecord, *, now: float) -> EffectRecord:
+    """Say what is known of the effect now that nobody works on its step any more.
+
+    One that is still claimed after its lease is unknown. While its lease runs it stays as it is: come
+    back at ``lease_until``.
+    """
+    if record.state is not EffectState.CLAIMED or now < record.lease_until:
+        return record
+    return _unknown(record, "the attempts that acted did not come back", now)
+
+
 def resolve(record: EffectRecord, *, happened: bool, actor: str, reason: str, now: float) -> EffectRecord:
     """Record what an operator found out about an unknown effect; the same word again changes nothing.
 
@@ -263,7 +288,7 @@ def resolve(record: EffectRecord, *, happened: bool, actor: str, reason: str, no
 
 
 def _holds(record: EffectRecord, epoch: int, owner: str) -> bool:
-    """Whether the attempt is the last one let in, and no operator has spoken of it since."""
+    """Whether the attempt is the last one let in, and nobody has spoken of it since."""
     by_operator = record.state is EffectState.RELEASED or (record.outcome and record.outcome.operator)
     return (record.epoch, record.owner) == (epoch, owner) and not by_operator
 

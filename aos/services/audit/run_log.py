@@ -1,0 +1,152 @@
+"""The log of a run: one sequencer puts facts into it, anybody reads them in their order.
+
+The log's bytes are the truth. The row beside it remembers the head, so that an append need not read
+the log; where a crash left the row behind, the head is made good from the bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aos.kernel.canonical import encode
+from aos.kernel.errors import Conflict, Integrity
+from aos.kernel.governance.audit.checkpoint import Checkpoint, Signer, run_origin, sign_checkpoint
+from aos.kernel.governance.audit.dossier import build_dossier
+from aos.kernel.governance.audit.records import SALT_SIZE, Fact, LogHead, Record, append
+from aos.services.storage.ports import Stale
+from aos.services.storage.storage import Storage
+
+HEADS = "logheads"
+_HEAD = "head"
+_CHECKPOINT = "checkpoint"
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a log ends: in records, and in bytes."""
+
+    head: LogHead
+    bytes: int
+
+
+class RunLog:
+    """The logs of the runs of one tenant."""
+
+    def __init__(self, storage: Storage, tenant: str, signer: Signer) -> None:
+        self._storage = storage
+        self._tenant = tenant
+        self._signer = signer
+
+    async def append(self, run: str, expected_size: int, facts: Sequence[Fact]) -> int:
+        """Put ``facts`` after the first ``expected_size`` records; return the log's size in records.
+
+        Doing it again is a no-op. The caller is the run's only sequencer.
+
+        Raises:
+            Conflict: other records stand in that place.
+        """
+        if not facts:
+            return expected_size
+        while True:
+            position = await self._position(run)
+            if position.head.size != expected_size:
+                return await self._repeated(run, position, expected_size, facts)
+            head, records = append(position.head, facts, [secrets.token_bytes(SALT_SIZE) for _ in facts])
+            data = b"".join(encode(record.to_json()) + b"\n" for record in records)
+            try:
+                size = await self._storage.logs.append(self._name(run), position.bytes, data)
+            except Stale:
+                continue
+            await self._remember(run, Position(head, size))
+            return head.size
+
+    async def read(self, run: str, after: int = 0) -> list[Record]:
+        """Return the records from number ``after`` on."""
+        data = await self._storage.logs.read(self._name(run))
+        return [_record(line) for line in data.splitlines()[after:]]
+
+    async def size(self, run: str) -> int:
+        """Return how many bytes the log has: cheaper than reading it, to see that it grew."""
+        return await self._storage.logs.size(self._name(run))
+
+    async def checkpoint(self, run: str) -> str:
+        """Sign the log as it stands, keep the checkpoint beside it, and return it."""
+        position = await self._position(run)
+        head = position.head
+        signed = await sign_checkpoint(
+            self._signer, Checkpoint(run_origin(self._tenant, run), head.size, head.root)
+        )
+        await self._storage.rows.upsert(HEADS, run, _CHECKPOINT, {"text": signed, "size": head.size})
+        return signed
+
+    async def dossier(self, run: str) -> bytes:
+        """Return the dossier of a run that ended.
+
+        Raises:
+            Conflict: the run has not ended, so that no checkpoint covers its end.
+        """
+        row = await self._storage.rows.get(HEADS, run, _CHECKPOINT)
+        if row is None:
+            raise Conflict(f"run {run} has not ended: its dossier is complete when it has", run=run)
+        return build_dossier(self._tenant, run, await self.read(run), row.value["text"])
+
+    async def _repeated(self, run: str, position: Position, expected: int, facts: Sequence[Fact]) -> int:
+        records = await self.read(run, after=expected)
+        found = [record.leaf.id for record in records[: len(facts)]]
+        if found != [fact.id for fact in facts]:
+            raise Conflict(
+                f"the log of run {run} has other records than these after the first {expected}",
+                run=run,
+                found=found,
+            )
+        return position.head.size
+
+    async def _position(self, run: str) -> Position:
+        """Return where the log ends, making good a head that a crash left behind."""
+        row = await self._storage.rows.get(HEADS, run, _HEAD)  # first: the log only grows meanwhile
+        size = await self._storage.logs.size(self._name(run))
+        known = Position(LogHead(run), 0)
+        if row is not None:
+            known = Position(LogHead.from_json(row.value["head"]), row.value["bytes"])
+        if size == known.bytes:
+            return known
+        if size < known.bytes:
+            raise Integrity(f"the log of run {run} is shorter than its head says", run=run)
+        tail = await self._storage.logs.read(self._name(run), offset=known.bytes)
+        return Position(_replayed(known.head, tail), known.bytes + len(tail))
+
+    async def _remember(self, run: str, position: Position) -> None:
+        value = {"head": position.head.to_json(), "bytes": position.bytes}
+        await self._storage.rows.upsert(HEADS, run, _HEAD, value)
+
+    def _name(self, run: str) -> str:
+        return f"{self._tenant}.{run}"
+
+
+def _record(line: bytes) -> Record:
+    return Record.from_json(json.loads(line))
+
+
+def _replayed(head: LogHead, data: bytes) -> LogHead:
+    for line in data.splitlines():
+        leaf_hash = _record(line).leaf.hash
+        head = LogHead(head.run, head.frontier.append(leaf_hash), leaf_hash.hex())
+    return head
+
+
+def event_of(record: Record) -> dict[str, Any]:
+    """Return the record as an event for people and programs that follow a run."""
+    leaf = record.leaf
+    return {
+        "seq": leaf.seq,
+        "id": leaf.id,
+        "type": leaf.type,
+        "at": leaf.at,
+        "actor": leaf.actor,
+        "subject": dict(leaf.subject),
+        "payload": record.payload,
+    }

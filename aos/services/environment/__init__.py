@@ -1,0 +1,1 @@
+"""Configuration: the settings of AOS, and the clock."""

@@ -1,0 +1,1 @@
+"""Runs: accepted once, known by their rows, with their steps' results and their approvals."""

@@ -1,0 +1,123 @@
+"""Approvals: one row a step, decided once, on the action that was seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from aos.kernel.errors import IllegalTransition, NotFound
+from aos.kernel.governance.approval import (
+    Action,
+    Approval,
+    ApprovalState,
+    Decide,
+    Event,
+    Expire,
+    Withdraw,
+    advance,
+)
+from aos.services.environment.clock import Clock
+from aos.services.storage.ports import AlreadyExists, Row, Rows, Stale
+
+TABLE = "approvals"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An approval with what it is about."""
+
+    step: str
+    action: Action
+    prompt: str
+    approval: Approval
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        action = {"kind": self.action.kind, "name": self.action.name, "arguments": self.action.arguments}
+        return {
+            "step": self.step,
+            "action": action,
+            "prompt": self.prompt,
+            "approval": self.approval.to_json(),
+        }
+
+    @staticmethod
+    def from_json(value: dict[str, Any]) -> Asked:
+        """Read what ``to_json`` gave."""
+        approval = Approval.from_json(value["approval"])
+        return Asked(value["step"], Action(**value["action"]), value["prompt"], approval)
+
+
+class Approvals:
+    """The approvals that runs asked for."""
+
+    def __init__(self, rows: Rows, clock: Clock) -> None:
+        self._rows = rows
+        self._clock = clock
+
+    async def ask(
+        self, run: str, step: str, action: Action, *, role: str, prompt: str, timeout_s: float
+    ) -> Asked:
+        """Ask for a decision, once: asking again gives what was asked before."""
+        now = self._clock()
+        asked = Asked(step, action, prompt, Approval(action.hash, role, now, now + timeout_s))
+        try:
+            await self._rows.insert(TABLE, run, step, asked.to_json())
+        except AlreadyExists:
+            return await self.get(run, step)
+        return asked
+
+    async def get(self, run: str, step: str) -> Asked:
+        """Return the approval; ``NotFound`` if the step asks for none."""
+        return Asked.from_json((await self._row(run, step)).value)
+
+    async def all(self, run: str) -> list[Asked]:
+        """Return the approvals of a run."""
+        page = await self._rows.list(TABLE, run, limit=1000)
+        return [Asked.from_json(row.value) for row in page.rows]
+
+    async def approved_by(self, run: str, action: Action) -> str | None:
+        """Return who approved exactly this action in this run, or None."""
+        for asked in await self.all(run):
+            approved = asked.approval.state is ApprovalState.APPROVED
+            if approved and asked.approval.action_hash == action.hash:
+                return asked.approval.actor
+        return None
+
+    async def decide(
+        self, run: str, step: str, *, actor: str, action_hash: str, approve: bool, reason: str
+    ) -> Asked:
+        """Approve or reject. ``Conflict`` if the action is another, or was decided otherwise."""
+        return await self._advance(run, step, Decide(actor, action_hash, approve, reason, self._clock()))
+
+    async def close(self, run: str, step: str, how: str) -> Asked:
+        """Close an approval that is still open, as expired or withdrawn; one that was decided stands."""
+        asked = await self.get(run, step)
+        if asked.approval.state is not ApprovalState.REQUESTED:
+            return asked
+        now = self._clock()
+        if how == "expired":
+            return await self._advance(run, step, Expire(max(now, asked.approval.expires_at)))
+        try:
+            return await self._advance(run, step, Withdraw("aos", "the run stopped", now))
+        except IllegalTransition:
+            return await self.get(run, step)  # decided at the last moment
+
+    async def _advance(self, run: str, step: str, event: Event) -> Asked:
+        while True:
+            row = await self._row(run, step)
+            asked = Asked.from_json(row.value)
+            after = Asked(asked.step, asked.action, asked.prompt, advance(asked.approval, event))
+            if after == asked:
+                return asked
+            try:
+                await self._rows.replace(TABLE, row, after.to_json())
+            except Stale:
+                continue
+            return after
+
+    async def _row(self, run: str, step: str) -> Row:
+        row = await self._rows.get(TABLE, run, step)
+        if row is None:
+            raise NotFound(f"step {step!r} of run {run} asks for no approval", run=run, step=step)
+        return row

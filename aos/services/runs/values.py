@@ -1,0 +1,33 @@
+"""Values of a run: small ones lie in rows, large ones are kept apart under the hash of their content."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from aos.kernel.canonical import encode
+from aos.services.storage.ports import Blobs, Ref
+
+CONTAINER = "values"
+INLINE_BYTES = 32 * 1024
+
+
+class Values:
+    """Keeps JSON values for runs; ``keep`` gives what a row holds in a value's place."""
+
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+
+    async def keep(self, run: str, value: Any) -> dict[str, Any]:
+        """Return ``{"value": ...}``, or ``{"sha256", "size"}`` of a large value put away for the run."""
+        data = encode(value)
+        if len(data) <= INLINE_BYTES:
+            return {"value": value}
+        ref = await self._blobs.put(CONTAINER, run, data)
+        return {"sha256": ref.sha256, "size": ref.size}
+
+    async def load(self, run: str, kept: dict[str, Any]) -> Any:
+        """Return the value that ``keep`` took."""
+        if "value" in kept:
+            return kept["value"]
+        return json.loads(await self._blobs.get(CONTAINER, run, Ref(kept["sha256"], kept["size"])))
