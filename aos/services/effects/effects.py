@@ -14,7 +14,6 @@ from aos.kernel.governance.effects import (
     ArgumentsChanged,
     Claim,
     EffectRecord,
-    EffectState,
     Lost,
     Outcome,
     Query,
@@ -96,7 +95,7 @@ class Effects:
         """Record how the call ended, and return the record that holds: the winner's if the lease was lost."""
         now = self._clock()
         return await self._end(
-            run,
+            key,
             held,
             lambda r: effects.settle(r, epoch=held.epoch, owner=held.owner, outcome=outcome, now=now),
         )
@@ -105,7 +104,7 @@ class Effects:
         """Record that nobody can tell whether the call happened."""
         now = self._clock()
         return await self._end(
-            run,
+            key,
             held,
             lambda r: effects.mark_unknown(r, epoch=held.epoch, owner=held.owner, note=note, now=now),
         )

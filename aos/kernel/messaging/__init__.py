@@ -1,0 +1,1 @@
+"""Messages: the queues that there are, and what travels on them."""

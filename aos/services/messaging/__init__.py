@@ -1,0 +1,1 @@
+"""Messaging: sending to Service Bus, many messages in one flight."""
