@@ -57,6 +57,7 @@ class AosClient:
     ) -> None:
         headers = {"Authorization": f"Bearer {key}"} if key is not None else {}
         self._url = url
+        self._timeout_s = timeout_s
         self._patience_s = patience_s
         self._http = httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout_s)
 
@@ -183,7 +184,7 @@ class AosClient:
         headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
         if last is not None:
             headers["Last-Event-ID"] = str(last)
-        timeout = httpx.Timeout(self._http.timeout, read=_QUIET_S)
+        timeout = httpx.Timeout(self._timeout_s, read=_QUIET_S)
         path = f"/api/runs/{_part(run)}/events"
         with self._reached():
             async with self._http.stream("GET", path, headers=headers, timeout=timeout) as response:
