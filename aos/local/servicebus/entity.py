@@ -109,16 +109,18 @@ class Queue:
         fields = content.property_fields()
         message_id = _text(fields.get("message_id"))
         session_id = fields.get("group_id")
-        if self.settings.requires_session and not isinstance(session_id, str):
+        if self._lacks_session(session_id) and not forwarded:
             raise NotAllowedError(f"{self.name} requires sessions: the message has no session id")
         if not self._duplicates.admit(message_id, self.clock.now_ms(), intake):
             intake.sequence_numbers.append(0)
             return
         sequence_number = self._next_sequence()
         intake.sequence_numbers.append(sequence_number)
-        if self.forward is not None:
-            self.forward.take_in(content, intake, scheduled_ms, forwarded or sequence_number)
+        now_ms = self.clock.now_ms()
+        if self.forward is not None and scheduled_ms <= now_ms:
+            self.forward.take_in(content, intake, 0, forwarded or sequence_number)
             intake.sequence_numbers.pop()
+            intake.statements.append(self._sequence_row())
             return
         message = Message(
             id=self._journal.next_id(),
@@ -126,14 +128,19 @@ class Queue:
             content=content,
             message_id=message_id,
             session_id=session_id if isinstance(session_id, str) else None,
-            enqueued_ms=self.clock.now_ms(),
+            enqueued_ms=now_ms,
             ttl_ms=_least(content.ttl_ms, self.settings.default_ttl_ms),
             enqueued_sequence_number=forwarded,
         )
-        if scheduled_ms > message.enqueued_ms:
+        if scheduled_ms > now_ms:
             message.state, message.scheduled_ms = State.SCHEDULED, scheduled_ms
-        intake.statements += [_inserted(self.name, message), self._sequence_row()]
-        intake.accepted.append(lambda: self._add(message))
+        target = self
+        if self._lacks_session(session_id) and self.dead_letters is not None:
+            target = self.dead_letters
+            message.dead_letter_source = self.name
+            message.dead_letter_reason = "Session id is null."
+        intake.statements += [_inserted(target.name, message), self._sequence_row()]
+        intake.accepted.append(lambda: target._add(message))
 
     def cancel_scheduled(self, sequence_numbers: Sequence[int]) -> "asyncio.Future[None]":
         """Remove scheduled messages. Raises MessageNotFoundError if one is not there, changing nothing."""
@@ -290,10 +297,15 @@ class Queue:
         """Ring no more."""
         self._alarm.cancel()
 
-    def __len__(self) -> int:
+    @property
+    def message_count(self) -> int:
+        """How many messages it holds, in whatever state."""
         return len(self._messages)
 
     # How it works
+
+    def _lacks_session(self, session_id: Any) -> bool:
+        return self.settings.requires_session and not isinstance(session_id, str)
 
     def _next_sequence(self) -> int:
         if self._parent is not None:
@@ -347,7 +359,18 @@ class Queue:
             heapq.heappush(self._scheduled, (message.scheduled_ms, message.sequence_number))
             self._alarm.at(message.scheduled_ms)
         elif message.state is State.ACTIVE:
-            self._make_ready(message)
+            if self.forward is None:
+                self._make_ready(message)
+            else:
+                self._pass_on(self.forward, message)
+
+    def _pass_on(self, forward: Destination, message: Message) -> None:
+        """A scheduled message of a forwarding queue or a topic goes on when its time has come."""
+        intake = Intake([_deleted(message)])
+        forward.take_in(message.content, intake, 0, message.sequence_number)
+        self._journal.record(intake.statements)
+        self._forget(message)
+        _run(intake.accepted)
 
     def _watch_expiry(self, message: Message) -> None:
         if message.expires_ms is not None and message.state is not State.SCHEDULED:

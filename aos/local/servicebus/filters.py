@@ -294,7 +294,8 @@ def _tokenize(text: str) -> list[tuple[str, str, int]]:
     while position < end:
         match = _TOKEN.match(text, position)
         if match is None or match.lastgroup is None:
-            raise FilterError(f"cannot read {text[position:].strip()[:20]!r} at character {position + 1}")
+            start = position + len(text[position:]) - len(text[position:].lstrip())
+            raise FilterError(f"cannot read {text[start:end][:20]!r} at character {start + 1}")
         tokens.append((match.lastgroup, match[match.lastgroup], match.start(match.lastgroup)))
         position = match.end()
     return tokens

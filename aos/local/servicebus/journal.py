@@ -36,8 +36,6 @@ CREATE TABLE duplicates (
 CREATE TABLE sessions (
     entity TEXT NOT NULL, session_id TEXT NOT NULL, state BLOB, updated_ms INTEGER NOT NULL,
     PRIMARY KEY (entity, session_id)) WITHOUT ROWID;
-CREATE TABLE rules (
-    entity TEXT NOT NULL, name TEXT NOT NULL, definition TEXT, PRIMARY KEY (entity, name)) WITHOUT ROWID;
 """
 
 INSERT_MESSAGE = "INSERT INTO messages VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
@@ -50,7 +48,6 @@ PUT_SEQUENCE = "INSERT INTO sequences VALUES (?,?) ON CONFLICT DO UPDATE SET las
 PUT_DUPLICATE = "INSERT OR REPLACE INTO duplicates VALUES (?,?,?)"
 FORGET_DUPLICATE = "DELETE FROM duplicates WHERE entity=? AND message_id=?"
 PUT_SESSION = "INSERT OR REPLACE INTO sessions VALUES (?,?,?,?)"
-PUT_RULE = "INSERT OR REPLACE INTO rules VALUES (?,?,?)"
 
 
 class _Submission:

@@ -168,7 +168,8 @@ async def _schedule(request: Request) -> Any:
 
 
 async def _cancel_scheduled(request: Request) -> Any:
-    await request.queue.cancel_scheduled(request.arguments("sequence-numbers", int))
+    holder = request.connection.broker.namespace.holder(request.entity)
+    await holder.cancel_scheduled(request.arguments("sequence-numbers", int))
     return {}
 
 

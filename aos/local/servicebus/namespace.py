@@ -1,13 +1,17 @@
 """The entities of the topology, by name, taken up from the journal."""
 
+from dataclasses import replace
 from typing import Any
 
 from aos.local.servicebus.clock import Clock
 from aos.local.servicebus.entity import DEAD_LETTER_SUFFIX, Destination, Queue
-from aos.local.servicebus.errors import EntityNotFoundError, NotAllowedError
+from aos.local.servicebus.errors import DatabaseError, DecodeError, EntityNotFoundError, NotAllowedError
 from aos.local.servicebus.journal import Journal
 from aos.local.servicebus.message import Content, Message, State
-from aos.local.servicebus.topology import EntitySettings, Topology
+from aos.local.servicebus.topic import Fanout, Subscription
+from aos.local.servicebus.topology import EntitySettings, TopicDefinition, Topology
+
+_BELOW = "/subscriptions/"
 
 
 class Namespace:
@@ -19,9 +23,12 @@ class Namespace:
         self._queues: dict[str, Queue] = {}
         for definition in topology.queues:
             self._add_queue(definition.name, definition.settings)
+        self._topics: dict[str, Queue] = {}
+        for topic in topology.topics:
+            self._add_topic(topic)
         for queue in self._queues.values():
             if queue.settings.forward_to is not None:
-                queue.forward = self.destination(queue.settings.forward_to)
+                queue.forward = self.holder(queue.settings.forward_to)
         self._restore()
 
     def queue(self, path: str) -> Queue:
@@ -31,20 +38,22 @@ class Namespace:
             raise EntityNotFoundError(f"the messaging entity {path!r} could not be found")
         return queue
 
-    def destination(self, path: str) -> Destination:
-        """What can be sent to. Raises EntityNotFoundError, or NotAllowedError for a sub-queue."""
-        if path.lower().endswith(DEAD_LETTER_SUFFIX.lower()):
-            self.queue(path)
-            raise NotAllowedError(f"{path}: messages cannot be sent to a dead-letter queue")
-        return self.queue(path)
+    def holder(self, path: str) -> Queue:
+        """A queue, or what holds a topic's scheduled messages. Raises EntityNotFoundError."""
+        topic = self._topics.get(path.lower())
+        return self.queue(path) if topic is None else topic
 
-    def manageable(self, path: str) -> None:
-        """Check that requests can be made about an entity. Raises EntityNotFoundError."""
-        self.queue(path)
+    def destination(self, path: str) -> Destination:
+        """What can be sent to. Raises EntityNotFoundError, or NotAllowedError for a subscription."""
+        lower = path.lower()
+        if lower not in self._topics and (lower.endswith(DEAD_LETTER_SUFFIX.lower()) or _BELOW in lower):
+            self.queue(path)
+            raise NotAllowedError(f"{path}: messages are sent to queues and topics only")
+        return self.holder(path)
 
     def stop(self) -> None:
         """No entity wakes up any more."""
-        for queue in self._queues.values():
+        for queue in (*self._queues.values(), *self._topics.values()):
             queue.stop()
 
     def _add_queue(self, name: str, settings: EntitySettings) -> Queue:
@@ -56,12 +65,28 @@ class Namespace:
         self._queues[dead_name.lower()] = queue.dead_letters
         return queue
 
+    def _add_topic(self, definition: TopicDefinition) -> None:
+        subscriptions = []
+        for each in definition.subscriptions:
+            lifetimes = [each.settings.default_ttl_ms, definition.default_ttl_ms]
+            given = [lifetime for lifetime in lifetimes if lifetime is not None]
+            settings = replace(each.settings, default_ttl_ms=min(given, default=None))
+            queue = self._add_queue(f"{definition.name}/Subscriptions/{each.name}", settings)
+            subscriptions.append(Subscription(queue, each.rules))
+        settings = EntitySettings(duplicate_window_ms=definition.duplicate_window_ms)
+        topic = Queue(definition.name, settings, self._clock, self._journal)
+        topic.forward = Fanout(subscriptions)
+        self._topics[definition.name.lower()] = topic
+
     def _restore(self) -> None:
         messages: dict[str, list[Message]] = {}
         for row in self._journal.rows("SELECT * FROM messages ORDER BY entity, sequence"):
-            messages.setdefault(row[1].lower(), []).append(_message(row))
+            try:
+                messages.setdefault(row[1].lower(), []).append(_message(row))
+            except (DecodeError, ValueError) as error:
+                raise DatabaseError(f"message {row[0]} in the database is damaged: {error}") from error
         sequences = {name.lower(): last for name, last in self._journal.rows("SELECT * FROM sequences")}
-        for key, queue in self._queues.items():
+        for key, queue in (self._queues | self._topics).items():
             queue.restore(messages.get(key, []), sequences.get(key, 0))
 
 

@@ -189,7 +189,7 @@ class Session:
         namespace = self.connection.broker.namespace
         if path == CBS_NODE or path.lower().endswith(MANAGEMENT_SUFFIX):
             if path != CBS_NODE:
-                namespace.manageable(path[: -len(MANAGEMENT_SUFFIX)])
+                namespace.holder(path[: -len(MANAGEMENT_SUFFIX)])
             if frame.role == RECEIVER:
                 return ResponseLink(self, frame, path)
             return RequestLink(self, frame, path, self._answer)

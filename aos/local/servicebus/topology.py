@@ -29,7 +29,6 @@ class EntitySettings:
     max_delivery_count: int = 10
     default_ttl_ms: int | None = None
     dead_letter_on_expiration: bool = False
-    dead_letter_on_filter_error: bool = True
     duplicate_window_ms: int | None = None
     requires_session: bool = False
     forward_to: str | None = None
@@ -217,7 +216,6 @@ def _settings(properties: Mapping[str, Any]) -> EntitySettings:
         max_delivery_count=properties.get("MaxDeliveryCount", defaults.max_delivery_count),
         default_ttl_ms=properties.get("DefaultMessageTimeToLive"),
         dead_letter_on_expiration=properties.get("DeadLetteringOnMessageExpiration", False),
-        dead_letter_on_filter_error=properties.get("DeadLetteringOnFilterEvaluationExceptions", True),
         duplicate_window_ms=_window(properties),
         requires_session=properties.get("RequiresSession", False),
         forward_to=properties.get("ForwardTo") or None,
@@ -252,6 +250,7 @@ def _topic(value: Any, path: str) -> TopicDefinition:
 
 
 def _subscription(value: Any, path: str) -> SubscriptionDefinition:
+    # Filters here give "unknown" where the service would fail, so there is nothing to dead-letter.
     properties = {**_SUBSCRIPTION_PROPERTIES, "DeadLetteringOnFilterEvaluationExceptions": _boolean}
     keys: dict[str, Reader] = {
         "Name": _name,

@@ -14,6 +14,12 @@ from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBu
 from aos.local.servicebus import Broker, ManualClock, Topology
 
 DEAD = "/$DeadLetterQueue"
+
+
+def _rule(name: str, kind: str = "Correlation", **filters: Any) -> dict[str, Any]:
+    return {"Name": name, "Properties": {"FilterType": kind, **filters}}
+
+
 QUEUES: dict[str, dict[str, Any]] = {
     "plain": {"LockDuration": "PT1M", "MaxDeliveryCount": 3},
     "brief": {"DefaultMessageTimeToLive": "PT1H", "DeadLetteringOnMessageExpiration": True},
@@ -22,6 +28,38 @@ QUEUES: dict[str, dict[str, Any]] = {
     "forwarding": {"ForwardTo": "forwarded", "RequiresDuplicateDetection": True},
     "forwarded": {},
 }
+
+SQL = "colour = 'red' AND quantity > 5"
+TOPICS = (
+    {
+        "Name": "events",
+        "Subscriptions": [
+            {"Name": "all"},
+            {"Name": "large-red", "Rules": [_rule("r", "Sql", SqlFilter={"SqlExpression": SQL})]},
+            {"Name": "correlated", "Rules": [_rule("c", CorrelationFilter={"CorrelationId": "c"})]},
+            {
+                "Name": "orders",
+                "Rules": [
+                    _rule("order", CorrelationFilter={"Label": "order"}),
+                    _rule("error", "Sql", SqlFilter={"SqlExpression": "sys.Label LIKE 'ord%x'"}),
+                ],
+            },
+            {"Name": "errors", "Rules": [_rule("e", CorrelationFilter={"Label": "error"})]},
+        ],
+    },
+    {
+        "Name": "news",
+        "Properties": {"RequiresDuplicateDetection": True},
+        "Subscriptions": [
+            {"Name": "readers"},
+            {
+                "Name": "desk",
+                "Properties": {"ForwardTo": "forwarded"},
+                "Rules": [_rule("f", CorrelationFilter={"Label": "flash"})],
+            },
+        ],
+    },
+)
 
 
 def topology(queues: dict[str, dict[str, Any]], topics: tuple[dict[str, Any], ...] = ()) -> Topology:
@@ -46,6 +84,16 @@ class Bus:
         key = f"receiver {queue} {sorted(options.items())}"
         return await self._handler(key, lambda: self.client.get_queue_receiver(queue, **options))
 
+    async def topic_sender(self, topic: str) -> ServiceBusSender:
+        return await self._handler(f"topic {topic}", lambda: self.client.get_topic_sender(topic))
+
+    async def subscription_receiver(self, topic: str, name: str, **options: Any) -> ServiceBusReceiver:
+        key = f"subscription {topic} {name} {sorted(options.items())}"
+        return await self._handler(key, lambda: self.client.get_subscription_receiver(topic, name, **options))
+
+    def waiting(self, entity: str) -> list[bytes]:
+        return [message.content.body() for message in self.broker.namespace.queue(entity).peek(0, 100)]
+
     async def dead_letters(self, queue: str) -> list[ServiceBusReceivedMessage]:
         """Take what is in a queue's dead letters."""
         receiver = await self.receiver(queue, sub_queue="deadletter")
@@ -55,7 +103,7 @@ class Bus:
         return messages
 
     def count(self, queue: str) -> int:
-        return len(self.broker.namespace.queue(queue))
+        return self.broker.namespace.queue(queue).message_count
 
     async def close(self) -> None:
         """Close all handlers at once: each takes half a second."""
@@ -72,7 +120,7 @@ class Bus:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def bus() -> AsyncIterator[Bus]:
     clock = ManualClock()
-    broker = await Broker.open(None, topology(QUEUES), clock=clock)
+    broker = await Broker.open(None, topology(QUEUES, TOPICS), clock=clock)
     await broker.serve()
     client = ServiceBusClient.from_connection_string(broker.connection_string, retry_total=0)
     bus = Bus(broker, clock, client)
