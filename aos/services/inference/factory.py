@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Literal, assert_never
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -49,11 +50,32 @@ def _openai(
         )
     if base_url is None and api_version is not None:
         raise InvalidSetting("AOS_MODEL_BASE_URL is missing: an api-version is of an Azure endpoint")
+    if base_url is not None:
+        _check_url(base_url)
     from aos.services.inference.openai_compatible.client import OpenAICompatibleClient  # noqa: PLC0415
 
     return OpenAICompatibleClient(
         model=model,
-        api_key=api_key.get_secret_value() if api_key else KEYLESS,
+        api_key=_header_value(api_key) if api_key else KEYLESS,
         base_url=base_url,
         api_version=api_version,
     )
+
+
+def _check_url(base_url: str) -> None:
+    told = "AOS_MODEL_BASE_URL must be an http or https URL without credentials in it"
+    try:
+        url = urlsplit(base_url)
+    except ValueError as error:
+        raise InvalidSetting(told) from error
+    if url.scheme not in ("http", "https") or not url.hostname or "@" in url.netloc:
+        raise InvalidSetting(told)
+
+
+def _header_value(api_key: SecretStr) -> str:
+    # A key read from a file often ends in a line feed. The HTTP client would refuse the header at
+    # every call, and repeat it, key and all, in its error.
+    key = api_key.get_secret_value()
+    if not all("!" <= character <= "~" for character in key):
+        raise InvalidSetting("AOS_MODEL_API_KEY holds white space or characters beyond ASCII")
+    return key

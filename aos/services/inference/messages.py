@@ -125,6 +125,7 @@ class ModelReply:
     model: str
     """The model that was asked for: the name that prices go by."""
     finish_reason: str
+    """`stop`, `tool_calls`, `length`, or another word of the provider's, as `content_filter`."""
     served_by: str | None = None
     """The model that the endpoint says answered, a dated snapshot perhaps."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import socket
@@ -11,6 +12,10 @@ from typing import Any
 
 import pytest
 from chat_completions_endpoint import Endpoint, MovedClock, Scripted, call, completion, failure
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from aos.kernel.agents.definition import Schema, ToolDefinition
 from aos.services.inference import Message, ModelRejected, ModelReply, ModelTruncated, ModelUnavailable, Role
@@ -193,6 +198,24 @@ async def test_an_endpoint_that_counts_no_tokens_is_charged_from_above(
     assert usage.output_tokens == len("twelve")
 
 
+@pytest.mark.parametrize("bad", [None, -5, "many"])
+async def test_a_count_that_is_none_is_charged_from_above_too(
+    endpoint: Endpoint, client: OpenAICompatibleClient, bad: Any
+) -> None:
+    answer = completion("twelve")
+    answer.body["usage"] = {"prompt_tokens": bad, "completion_tokens": bad, "total_tokens": bad}
+    endpoint.script = [answer]
+    usage = (await ask(client)).usage
+    assert (usage.input_tokens, usage.output_tokens) == (client.count_tokens(ASK, ()), len("twelve"))
+
+
+async def test_a_refusal_of_the_model_is_its_text(endpoint: Endpoint, client: OpenAICompatibleClient) -> None:
+    answer = completion(None)
+    answer.body["choices"][0]["message"]["refusal"] = "I cannot help with that."
+    endpoint.script = [answer]
+    assert (await ask(client)).text == "I cannot help with that."
+
+
 async def test_lone_surrogates_in_a_text_do_not_reach_the_journal(
     endpoint: Endpoint, client: OpenAICompatibleClient
 ) -> None:
@@ -290,6 +313,35 @@ async def test_an_endpoint_that_hangs_is_left_when_the_time_is_over(
     with pytest.raises(ModelUnavailable, match="no answer in time"):
         await ask(client, timeout_s=0.2)
     assert len(endpoint.seen) == 1
+
+
+async def test_a_cancelled_call_ends_at_once(endpoint: Endpoint, client: OpenAICompatibleClient) -> None:
+    endpoint.script = [Scripted("", hang=True)]
+    asked = asyncio.create_task(ask(client))
+    await endpoint.arrived.wait()
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    assert len(endpoint.seen) == 1
+
+
+async def test_a_call_is_traced_with_its_tokens_and_without_what_was_said(
+    endpoint: Endpoint, client: OpenAICompatibleClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spans = InMemorySpanExporter()
+    tracing = TracerProvider()
+    tracing.add_span_processor(SimpleSpanProcessor(spans))
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: tracing)
+    monkeypatch.setattr(trace, "get_tracer", lambda *_, **__: tracing.get_tracer("test"))
+    endpoint.script = [completion("It is 12.", usage=(31, 5))]
+    await ask(client)
+    (span,) = spans.get_finished_spans()
+    assert span.attributes is not None
+    assert span.name == "chat gpt-4o"
+    assert span.attributes["gen_ai.provider.name"] == "openai"
+    assert span.attributes["gen_ai.usage.input_tokens"] == 31
+    assert "It is 12." not in span.to_json()
+    assert "What is the NPV?" not in span.to_json()
 
 
 @pytest.mark.parametrize(

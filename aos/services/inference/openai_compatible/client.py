@@ -84,7 +84,11 @@ class OpenAICompatibleClient:
     ) -> None:
         self.default_model = model
         self._sdk = _sdk(api_key, base_url, api_version)
-        self._chat = _ChatClient(model=model, async_client=self._sdk)
+        self._chat = _ChatClient(
+            model=model,
+            async_client=self._sdk,
+            otel_provider_name="azure.ai.openai" if api_version else PROVIDER,
+        )
         self._clock = clock
         self._sleep = sleep
         self._jitter = jitter

@@ -95,8 +95,11 @@ def _usage(
     response: af.ChatResponse[Any], estimated_input: int, text: str, calls: tuple[ToolCall, ...]
 ) -> Usage:
     counted = response.usage_details or {}
-    given_in, given_out = counted.get("input_token_count"), counted.get("output_token_count")
     return Usage(
-        estimated_input if given_in is None else given_in,
-        output_bytes(text, calls) if given_out is None else given_out,
+        _count(counted.get("input_token_count"), estimated_input),
+        _count(counted.get("output_token_count"), output_bytes(text, calls)),
     )
+
+
+def _count(given: Any, estimate: int) -> int:
+    return given if isinstance(given, int) and given >= 0 else estimate

@@ -60,7 +60,7 @@ async def play(
     return turns, reply
 
 
-def output(**properties: dict[str, Any]) -> Schema:
+def output(**properties: Schema) -> Schema:
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 

@@ -32,11 +32,16 @@ def test_the_default_provider_imports_neither_the_framework_nor_the_sdk() -> Non
             {"model": "gpt-4o", "api_key": SecretStr("k"), "api_version": "2024-10-21"},
             "AOS_MODEL_BASE_URL is missing",
         ),
+        ({"model": "m", "base_url": "localhost:8000"}, "AOS_MODEL_BASE_URL must be"),
+        ({"model": "m", "base_url": "http://[bad"}, "AOS_MODEL_BASE_URL must be"),
+        ({"model": "m", "base_url": "https://user:pw@models.example"}, "AOS_MODEL_BASE_URL must be"),
+        ({"model": "m", "api_key": SecretStr("sk-secret\n")}, "AOS_MODEL_API_KEY holds white space"),
     ],
 )
 def test_openai_names_the_setting_that_it_lacks(settings: dict[str, Any], named: str) -> None:
-    with pytest.raises(InvalidSetting, match=named):
+    with pytest.raises(InvalidSetting, match=named) as caught:
         make_model_client("openai", **settings)
+    assert not any(secret in caught.value.message for secret in ("sk-secret", "user:pw"))
 
 
 async def test_an_endpoint_of_ones_own_needs_no_key() -> None:
