@@ -145,11 +145,18 @@ class Dispatcher:
         return worker
 
     def disconnect(self, worker: Worker) -> None:
-        """The worker is gone: others get what it held, at once."""
+        """The worker is gone: others get what it held, at once.
+
+        Work whose workers keep going is offered later each time, so that it does not take all of them along.
+        """
         self._workers.remove(worker)
         for lease in list(worker.leases.values()):
-            self.release(lease)
-            self.offer(lease.item)
+            if lease.item.put_back:
+                self.abandon(lease.token)
+            else:
+                self.release(lease)
+                lease.item.put_back = 1
+                self.offer(lease.item)
 
     def offer(self, item: Item) -> None:
         """Queue the item if there is something to do for it."""
