@@ -1,4 +1,4 @@
-"""The workflow over the real proposals, with each agent's tools called by name as a dutiful agent would."""
+"""The workflow over the real proposals, with the mock model in the agents' place."""
 
 import copy
 import json
@@ -20,6 +20,8 @@ from aos.kernel.workflows.definition import (
 )
 from aos.kernel.workflows.graph import topological_order
 from aos.sdk import Agent, Memory, ToolContext, ToolFailed, VolatileMemory, load_application
+from aos.services.inference.messages import Message, Role
+from aos.services.inference.mock.client import MockModelClient
 from apps.leadership import application
 
 FOLDER = Path(__file__).parents[3] / "apps" / "leadership" / "proposals"
@@ -43,18 +45,30 @@ def context(step: str, memory: Memory) -> ToolContext:
     return ToolContext("acme", "run-1", step, f"key-{step}", 0.0, memory)
 
 
-async def answer(agent: Agent, given: dict[str, Any]) -> dict[str, Any]:
-    """Call each tool of the agent with what it is given, and fill in the answer, all by name."""
-    found: dict[str, Any] = {"rationale": f"{agent.name} followed the figures"}
-    for tool in agent.tools:
-        arguments = {name: given[name] for name in tool.definition.parameters["properties"]}
-        result = await tool.call(arguments, context(agent.name, VolatileMemory()))
-        assert isinstance(result, dict)
-        found |= result
-    schema = agent.definition.output
-    assert schema is not None
-    output = {name: found[name] for name in schema["properties"]}
-    jsonschema.validate(output, dict(schema))
+async def answer(agent: Agent, task: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Let the mock work on the task: call the tools that it asks for until it answers."""
+    fenced = f"{task}\n```json\n{json.dumps(given)}\n```"
+    messages = [Message(Role.SYSTEM, agent.definition.instructions), Message(Role.USER, fenced)]
+    for _ in range(agent.definition.max_turns):
+        reply = await MockModelClient().complete(
+            messages,
+            [tool.definition for tool in agent.tools],
+            model=None,
+            output_schema=agent.definition.output,
+            max_output_tokens=agent.definition.max_output_tokens,
+            timeout_s=1.0,
+        )
+        messages.append(Message(Role.ASSISTANT, reply.text, reply.tool_calls))
+        if not reply.tool_calls:
+            break
+        for call in reply.tool_calls:
+            result = await application.tool(call.name).call(
+                call.arguments, context(agent.name, VolatileMemory())
+            )
+            messages.append(Message(Role.TOOL, json.dumps(result), tool_call_id=call.id))
+    output: dict[str, Any] = json.loads(messages[-1].text)
+    assert agent.definition.output is not None
+    jsonschema.validate(output, dict(agent.definition.output))
     return output
 
 
@@ -75,8 +89,10 @@ async def run(
             continue
         output: Any = None
         if isinstance(step, AgentStep):
-            assert "${{" not in expressions.render(step.task, variables)
-            output = await answer(application.agent(step.agent), expressions.render(step.with_, variables))
+            task = expressions.render(step.task, variables)
+            output = await answer(
+                application.agent(step.agent), task, expressions.render(step.with_, variables)
+            )
         elif isinstance(step, ToolStep):
             arguments = expressions.render(step.with_, variables)
             output = await application.tool(step.tool).call(arguments, context(name, memory))
