@@ -125,7 +125,7 @@ class Database:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > SCHEMA_VERSION:
             raise InvalidSetting(
-                f"{self._path} is of format {version}: a newer AOS wrote it (this one knows {SCHEMA_VERSION})",
+                f"{self._path} has format {version}, of a newer AOS; this one knows {SCHEMA_VERSION}",
                 path=str(self._path),
             )
         if version == 0:
