@@ -1,8 +1,10 @@
 """The treasury: funds are reserved for a project, and released when it does not come about.
 
-One ledger in memory holds every reservation, so that one conditional write decides whether the limit
-holds and records the reservation. A reservation's id is the idempotency key of the call that made it. A
-released one stays in the ledger: a late repeat of its reservation must not reserve again.
+One ledger in memory holds the open reservations, so that one conditional write decides whether the
+limit holds and records the reservation; the limit also bounds the ledger's size. A reservation's id is
+the idempotency key of the call that made it. Releasing first leaves a receipt and then takes the
+reservation out; reserving reads the ledger first and then looks for a receipt. So a late repeat of a
+reservation either finds the receipt, or finds the ledger changed when it writes, and looks again.
 """
 
 from __future__ import annotations
@@ -10,12 +12,12 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from aos.sdk import Json, ToolContext, ToolFailed, tool
+from aos.sdk import ToolContext, ToolFailed, tool
 
 LIMIT_USD = 250_000_000.0
 LEDGER = "treasury"
@@ -30,7 +32,6 @@ class Reservation(BaseModel):
 
     reservation_id: str
     reserved_usd: float
-    available_usd: float = Field(description="what was left of the treasury's limit just after")
 
 
 class Release(BaseModel):
@@ -47,26 +48,22 @@ async def reserve_funds(
     context: ToolContext,
 ) -> Reservation:
     """Reserve funds of the treasury for a purpose; refused when they would go past its limit."""
-    wanted = round(amount_usd, 2)
+    key, wanted = context.idempotency_key, round(amount_usd, 2)
+    reservation = Reservation(reservation_id=key, reserved_usd=wanted)
 
-    def reserve(ledger: _Ledger) -> Reservation:
-        entry = ledger.get(context.idempotency_key)
-        if entry is None:
-            available = round(LIMIT_USD - _reserved(ledger) - wanted, 2)
-            if available < 0:
-                left = f"{available + wanted:,.2f}"
-                raise ToolFailed(f"{wanted:,.2f} USD for {purpose!r} is more than the {left} USD left")
-            entry = {"amount_usd": wanted, "purpose": purpose, "left_usd": available, "released": False}
-            ledger[context.idempotency_key] = entry
-        elif (entry["amount_usd"], entry["purpose"]) != (wanted, purpose):
+    async def reserve(ledger: _Ledger) -> None:
+        if await context.memory.get(_receipt(key)) is not None:
+            return
+        entry = ledger.setdefault(key, {"amount_usd": wanted, "purpose": purpose})
+        if entry != {"amount_usd": wanted, "purpose": purpose}:
             raise ToolFailed("this key has already reserved another amount or for another purpose")
-        return Reservation(
-            reservation_id=context.idempotency_key,
-            reserved_usd=entry["amount_usd"],
-            available_usd=entry["left_usd"],
-        )
+        reserved = math.fsum(other["amount_usd"] for id_, other in ledger.items() if id_ != key)
+        if round(reserved + wanted, 2) > LIMIT_USD:
+            left = f"{LIMIT_USD - reserved:,.2f}"
+            raise ToolFailed(f"{wanted:,.2f} USD for {purpose!r} is more than the {left} USD left")
 
-    return await _changed(context, reserve)
+    await _change(context, reserve)
+    return reservation
 
 
 @tool(effect="idempotent")
@@ -74,36 +71,37 @@ async def release_funds(
     reservation_id: Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,64}$")], context: ToolContext
 ) -> Release:
     """Give reserved funds back to the treasury; releasing them again changes nothing."""
+    receipt = _receipt(reservation_id)
 
-    def release(ledger: _Ledger) -> Release:
-        entry = ledger.get(reservation_id)
-        if entry is None:
-            raise ToolFailed(f"there is no reservation {reservation_id}")
-        entry["released"] = True
-        return Release(reservation_id=reservation_id, released_usd=entry["amount_usd"])
+    async def release(ledger: _Ledger) -> None:
+        if reservation_id in ledger:
+            await context.memory.insert(receipt, ledger.pop(reservation_id)["amount_usd"])
 
-    return await _changed(context, release)
-
-
-def _reserved(ledger: _Ledger) -> float:
-    return math.fsum(entry["amount_usd"] for entry in ledger.values() if not entry["released"])
+    await _change(context, release)
+    released: Any = await context.memory.get(receipt)
+    if released is None:
+        raise ToolFailed(f"there is no reservation {reservation_id}")
+    return Release(reservation_id=reservation_id, released_usd=released.value)
 
 
-async def _changed[T](context: ToolContext, change: Callable[[_Ledger], T]) -> T:
+def _receipt(reservation_id: str) -> str:
+    return f"{LEDGER}-released-{reservation_id}"
+
+
+async def _change(context: ToolContext, change: Callable[[_Ledger], Awaitable[None]]) -> None:
     """Apply ``change`` to the ledger by conditional write, again while others get in between."""
     for _ in range(_ATTEMPTS):
         entry = await context.memory.get(LEDGER)
         before: Any = {} if entry is None else entry.value
-        ledger = {key: dict(value) for key, value in before.items()}
-        outcome = change(ledger)
-        after: Json = dict(ledger)
-        if after == before:
-            return outcome
+        ledger = dict(before)
+        await change(ledger)
+        if ledger == before:
+            return
         if entry is None:
-            written = await context.memory.insert(LEDGER, after)
+            written = await context.memory.insert(LEDGER, dict(ledger))
         else:
-            written = await context.memory.replace(LEDGER, after, entry.version)
+            written = await context.memory.replace(LEDGER, dict(ledger), entry.version)
         if written:
-            return outcome
+            return
         await asyncio.sleep(random.uniform(0, _LONGEST_PAUSE_S))  # noqa: S311 - spreads writers, no secret
     raise ToolFailed("the treasury is busy", retryable=True)
