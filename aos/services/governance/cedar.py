@@ -26,7 +26,9 @@ come with the request; ``name`` is added to each. Sets that are left out are emp
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
+from functools import lru_cache, partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,7 @@ from aos.services.governance.arguments import ArgumentTypes
 from aos.services.governance.policy_files import Policies, read_policies
 
 _PACKAGE = resources.files("aos.services.governance")
+_REMEMBERED = 512
 _CONTEXT: Mapping[str, Json] = {"labels": [], "approved_roles": [], "approved_by": []}
 _ATTRIBUTES: Mapping[str, Mapping[str, Json]] = {
     "User": {"roles": []},
@@ -58,6 +61,9 @@ class CedarEngine:
         self._arguments = arguments
         self._all = policies.parsed(with_approvals=True)
         self._unconditional = policies.parsed(with_approvals=False)
+        # The same few agents, runs and tools are asked about again and again, and to parse them costs
+        # as much as to decide.
+        self._parse = lru_cache(maxsize=_REMEMBERED)(partial(cedarpy.Entities.from_json_str, schema=schema))
 
     @staticmethod
     def load(folders: Iterable[Path] = (), tools: Iterable[ToolDefinition] = ()) -> CedarEngine:
@@ -77,7 +83,7 @@ class CedarEngine:
     def decide(self, request: PolicyRequest) -> PolicyDecision:
         """Decide; whatever cannot be evaluated is denied, with the errors."""
         try:
-            context, entities = self._context(request), _entities(request)
+            context, entities = self._context(request), self._entities(request)
         except InvalidInput as error:
             return PolicyDecision(Verdict.DENY, errors=(error.message,))
         answer = self._ask(self._all, request, context, entities)
@@ -108,7 +114,7 @@ class CedarEngine:
         policies: cedarpy.PolicySet,
         request: PolicyRequest,
         context: Mapping[str, Any],
-        entities: list[dict[str, Any]],
+        entities: cedarpy.Entities | str,
     ) -> PolicyDecision:
         question = {
             "principal": request.principal.to_json(),
@@ -117,7 +123,8 @@ class CedarEngine:
             "context": context,
         }
         answer = cedarpy.is_authorized(question, policies, entities, self._schema)
-        errors = tuple(answer.diagnostics.errors)
+        repeated = f"failed to parse entities from:\n{entities}: "
+        errors = tuple(error.removeprefix(repeated) for error in answer.diagnostics.errors)
         allowed = answer.decision is cedarpy.Decision.Allow and not errors
         verdict = Verdict.ALLOW if allowed else Verdict.DENY
         return PolicyDecision(verdict, tuple(sorted(answer.diagnostics.reasons)), errors=errors)
@@ -129,8 +136,15 @@ class CedarEngine:
         arguments = self._arguments.project(given, self._policies.arguments)
         return {**_CONTEXT, **request.context, "arguments": arguments}
 
+    def _entities(self, request: PolicyRequest) -> cedarpy.Entities | str:
+        text = json.dumps(_described(request))
+        try:
+            return self._parse(text)
+        except ValueError:
+            return text  # given the text with the question, Cedar answers with what is wrong in it
 
-def _entities(request: PolicyRequest) -> list[dict[str, Any]]:
+
+def _described(request: PolicyRequest) -> list[dict[str, Any]]:
     named = dict.fromkeys((request.principal, request.resource, *request.entities))
     return [
         {

@@ -237,6 +237,14 @@ def test_a_request_that_does_not_fit_the_schema_is_denied_with_the_error(request
     assert decision.policies == ()
 
 
+def test_an_entity_without_an_attribute_that_it_needs_is_denied_with_its_name():
+    roleless = asked(USER, "approval.decide", Entity("Approval", "a1"), User={"roles": ["board"]})
+    (error,) = CedarEngine.load().decide(roleless).errors
+    assert error.startswith("entity does not conform")
+    assert "a1" in error
+    assert "`role`" in error
+
+
 def test_a_forbid_that_fails_in_evaluation_denies_instead_of_being_skipped(tmp_path: Path):
     overflow = """
     @id("overflow") forbid (principal, action, resource)
@@ -337,14 +345,14 @@ def test_policies_come_from_several_folders(tmp_path: Path):
     assert decision == PolicyDecision(Verdict.DENY, ("a", "b"))
 
 
-def test_a_decision_takes_less_than_a_fifth_of_a_millisecond(tmp_path: Path):
+def test_a_decision_takes_less_than_a_fifth_of_a_millisecond_of_one_core(tmp_path: Path):
     policies = engine(tmp_path, LARGE)
     request = call(10)
 
     def batch() -> float:
-        begun = time.perf_counter()
+        begun = time.thread_time()
         for _ in range(100):
             policies.decide(request)
-        return (time.perf_counter() - begun) / 100
+        return (time.thread_time() - begun) / 100
 
     assert min(batch() for _ in range(20)) < 0.0002
