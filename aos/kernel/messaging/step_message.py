@@ -26,6 +26,8 @@ class StepMessage:
     deadline: float
     send: int = 1
     """Counts deliberate sends, so that duplicate detection never eats one."""
+    conclude: str | None = None
+    """Set when nobody is to work on the step any more: why. It is only to be brought to an end."""
 
     @property
     def label(self) -> str:
@@ -42,9 +44,9 @@ class StepMessage:
         """The instance that waits for the result."""
         return step_orchestration(self.run, self.step, self.attempt, compensation=self.compensation)
 
-    def again(self) -> StepMessage:
+    def again(self, *, conclude: str | None = None) -> StepMessage:
         """Return the message to send when the step must be come back to later."""
-        return replace(self, send=self.send + 1)
+        return replace(self, send=self.send + 1, conclude=conclude or self.conclude)
 
     def to_json(self) -> dict[str, Any]:
         """Return the message as JSON."""

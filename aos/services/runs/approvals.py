@@ -76,13 +76,14 @@ class Approvals:
         page = await self._rows.list(TABLE, run, limit=1000)
         return [Asked.from_json(row.value) for row in page.rows]
 
-    async def approved_by(self, run: str, action: Action) -> str | None:
-        """Return who approved exactly this action in this run, or None."""
+    async def approvers(self, run: str, action: Action) -> dict[str, str]:
+        """Return who approved exactly this action in this run, by the role in which they did."""
+        found = {}
         for asked in await self.all(run):
             approved = asked.approval.state is ApprovalState.APPROVED
-            if approved and asked.approval.action_hash == action.hash:
-                return asked.approval.actor
-        return None
+            if approved and asked.approval.action_hash == action.hash and asked.approval.actor:
+                found[asked.approval.role] = asked.approval.actor
+        return found
 
     async def decide(
         self, run: str, step: str, *, actor: str, action_hash: str, approve: bool, reason: str

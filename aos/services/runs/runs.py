@@ -139,7 +139,7 @@ class Runs:
             if key is None:
                 return found, None
 
-    async def request_cancel(self, run_id: str, actor: str, reason: str) -> tuple[Run, Doorbell | None]:
+    async def request_cancel(self, run_id: str, actor: str, reason: str) -> tuple[Run, Doorbell]:
         """Write down that the run is to stop. The first request stands; an ended run is a ``Conflict``."""
 
         def ask(run: Run) -> Run:

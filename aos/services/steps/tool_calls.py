@@ -1,0 +1,263 @@
+"""One call of a tool: allowed by policy, claimed as an effect, made, and settled."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from aos.kernel.agents.definition import AgentDefinition, Effect
+from aos.kernel.canonical import Json
+from aos.kernel.errors import InvalidInput, NotFound
+from aos.kernel.governance.audit.records import FactType
+from aos.kernel.governance.effects import (
+    Act,
+    ArgumentsChanged,
+    EffectRecord,
+    EffectState,
+    Outcome,
+    Query,
+    Settled,
+    Unknown,
+    Wait,
+    effect_id,
+)
+from aos.kernel.governance.policy import PolicyDecision, PolicyEngine, Verdict
+from aos.kernel.messaging.step_message import StepMessage
+from aos.sdk import AnyTool, Application, Memory, ToolContext, ToolFailed
+from aos.services.audit.facts import Facts
+from aos.services.effects.effects import EffectKey, Effects
+from aos.services.environment.clock import Clock
+from aos.services.steps.questions import Place, may_call, tool_action
+
+LEASE_MARGIN_S = 5.0
+"""How much longer than the tool's deadline a lease lasts: clocks differ, and settling takes time."""
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What is to be called, and in which turn of which step."""
+
+    message: StepMessage
+    place: Place
+    tool: str
+    arguments: Mapping[str, Any]
+    agent: AgentDefinition | None
+    approvers: Mapping[str, str]
+    turn: int = 0
+    index: int = 0
+
+    @property
+    def id(self) -> str:
+        """The effect's id, the same in every attempt."""
+        return effect_id(self.message.run, self.message.label, self.turn, self.index)
+
+    @property
+    def actor(self) -> str:
+        """Who calls, as the log names it."""
+        return f"agent:{self.agent.name}" if self.agent else "aos"
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnd:
+    """How a call ended.
+
+    ``ok``: ``value`` is the result. ``denied``: policy forbids it. ``refused``: the call was wrong, or
+    the tool said no, and nothing happened. ``failed``: nobody can say more than ``reason``, and a try
+    later may do better. ``parked``: the effect's outcome is unknown. ``later``: come back at ``at``.
+    """
+
+    kind: Literal["ok", "denied", "refused", "failed", "parked", "later"]
+    value: Json = None
+    reason: str | None = None
+    retryable: bool = False
+    effect: bool = False
+    at: float = 0.0
+    facts: tuple[str, ...] = ()
+
+
+class ToolCalls:
+    """Calls tools for steps."""
+
+    def __init__(
+        self,
+        *,
+        application: Application,
+        effects: Effects,
+        facts: Facts,
+        policy: PolicyEngine,
+        memory: Memory,
+        clock: Clock,
+    ) -> None:
+        self._application = application
+        self._effects = effects
+        self._facts = facts
+        self._policy = policy
+        self._memory = memory
+        self._clock = clock
+
+    async def make(self, call: Call) -> CallEnd:
+        """Make the call, or take up where an earlier attempt at it was cut off."""
+        try:
+            tool = self._application.tool(call.tool)
+            tool.check(call.arguments)
+        except (NotFound, InvalidInput) as error:
+            return CallEnd("refused", reason=error.message)
+        if self._clock() >= call.message.deadline:
+            return CallEnd("failed", reason="the step's time is over", retryable=True)
+        decision = self._policy.decide(
+            may_call(tool.definition, call.arguments, call.place, agent=call.agent, approvers=call.approvers)
+        )
+        decided = await self._decided(call, decision)
+        if not decision.allowed:
+            return CallEnd("denied", reason=_denied(call.tool, decision), facts=(decided,))
+        if tool.definition.effect is Effect.NONE:
+            end = await self._plain(tool, call)
+        else:
+            end = await self._effect(tool, call, decision)
+        return CallEnd(
+            end.kind, end.value, end.reason, end.retryable, end.effect, end.at, (decided, *end.facts)
+        )
+
+    async def _plain(self, tool: AnyTool, call: Call) -> CallEnd:
+        """Call a tool that changes nothing: again, whenever there is doubt."""
+        try:
+            async with asyncio.timeout(tool.definition.timeout_s):
+                value = await tool.call(call.arguments, self._context(tool, call))
+        except ToolFailed as error:
+            return CallEnd("refused", reason=error.message, retryable=error.retryable)
+        except Exception as error:  # noqa: BLE001 - whatever a tool raises is its step's failure
+            return CallEnd("failed", reason=_reason(tool, error), retryable=True)
+        return CallEnd("ok", value)
+
+    async def _effect(self, tool: AnyTool, call: Call, decision: PolicyDecision) -> CallEnd:
+        key = EffectKey(call.message.run, call.message.label, call.id)
+        claim = await self._effects.claim(
+            key,
+            lease_s=tool.definition.timeout_s + LEASE_MARGIN_S,
+            args_hash=tool_action(call.tool, call.arguments).hash,
+            kind=tool.definition.effect,
+            decision=decision,
+        )
+        match claim:
+            case Settled(outcome):
+                return await self._settled(call, outcome)
+            case Wait(until):
+                return CallEnd("later", at=until, reason=f"another attempt calls {call.tool}")
+            case Unknown(record):
+                return await self._unknown(call, record)
+            case ArgumentsChanged():
+                return CallEnd("refused", reason=f"{call.tool} was claimed with other arguments")
+            case Act(record) | Query(record):
+                claimed = await self._claimed(call, record)
+                end = await self._act(tool, call, key, record, ask=isinstance(claim, Query))
+                return CallEnd(
+                    end.kind, end.value, end.reason, end.retryable, end.effect, end.at, (claimed, *end.facts)
+                )
+
+    async def _act(
+        self, tool: AnyTool, call: Call, key: EffectKey, held: EffectRecord, *, ask: bool
+    ) -> CallEnd:
+        context = self._context(tool, call)
+        try:
+            async with asyncio.timeout(tool.definition.timeout_s):
+                found = await tool.query(context) if ask else None
+                value = found if found is not None else await tool.call(call.arguments, context)
+        except ToolFailed as error:
+            return await self._did_not_happen(call, key, held, error)
+        except Exception as error:  # noqa: BLE001 - whatever a tool raises leaves its outcome in doubt
+            return await self._in_doubt(tool, call, key, held, _reason(tool, error))
+        record = await self._effects.settle(key, held, Outcome(ok=True, value=value))
+        return await self._after(call, record)
+
+    async def _did_not_happen(
+        self, call: Call, key: EffectKey, held: EffectRecord, error: ToolFailed
+    ) -> CallEnd:
+        if error.retryable and call.agent is None:
+            await self._effects.give_back(key, held)
+            return CallEnd("failed", reason=error.message, retryable=True)
+        outcome = Outcome(ok=False, value={"error": error.message})
+        return await self._after(call, await self._effects.settle(key, held, outcome))
+
+    async def _in_doubt(
+        self, tool: AnyTool, call: Call, key: EffectKey, held: EffectRecord, reason: str
+    ) -> CallEnd:
+        """Leave the effect to a later attempt where one may act safely; otherwise it is unknown."""
+        if tool.definition.effect is Effect.ONCE or call.message.final:
+            return await self._after(call, await self._effects.mark_unknown(key, held, reason))
+        await self._effects.lapse(key, held)
+        return CallEnd("failed", reason=reason, retryable=True)
+
+    async def _after(self, call: Call, record: EffectRecord) -> CallEnd:
+        """Say what the record that holds now says, whoever wrote it."""
+        if record.state is EffectState.SETTLED:
+            assert record.outcome is not None
+            return await self._settled(call, record.outcome)
+        if record.state is EffectState.UNKNOWN:
+            return await self._unknown(call, record)
+        return CallEnd("later", at=record.lease_until, reason=f"another attempt calls {call.tool}")
+
+    async def _settled(self, call: Call, outcome: Outcome) -> CallEnd:
+        payload: dict[str, Json] = {"tool": call.tool, "ok": outcome.ok, "value": outcome.value}
+        if outcome.operator:
+            payload["operator"] = outcome.operator
+        fact = await self._fact(call, "settled", FactType.EFFECT_SETTLED, payload)
+        if outcome.ok:
+            return CallEnd("ok", outcome.value, effect=True, facts=(fact,))
+        error = outcome.value.get("error") if isinstance(outcome.value, dict) else None
+        return CallEnd("refused", reason=str(error or f"{call.tool} failed"), facts=(fact,))
+
+    async def _unknown(self, call: Call, record: EffectRecord) -> CallEnd:
+        payload: dict[str, Json] = {"tool": call.tool, "note": record.note}
+        fact = await self._fact(call, f"unknown.{record.epoch}", FactType.EFFECT_UNKNOWN, payload)
+        reason = f"the outcome of effect {record.id} ({call.tool}) is unknown: {record.note}"
+        return CallEnd("parked", reason=reason, facts=(fact,))
+
+    async def _claimed(self, call: Call, record: EffectRecord) -> str:
+        payload: dict[str, Json] = {
+            "tool": call.tool,
+            "arguments": dict(call.arguments),
+            "arguments_hash": record.args_hash,
+            "kind": record.kind.value,
+        }
+        return await self._fact(call, f"claimed.{record.epoch}", FactType.EFFECT_CLAIMED, payload)
+
+    async def _decided(self, call: Call, decision: PolicyDecision) -> str:
+        name = "denied" if not decision.allowed else "allowed"
+        payload: dict[str, Json] = {"tool": call.tool, "decision": decision.to_json()}
+        suffix = f"policy.{name}.{call.message.attempt}"
+        return await self._fact(call, suffix, FactType.POLICY_DECIDED, payload)
+
+    async def _fact(self, call: Call, suffix: str, kind: FactType, payload: dict[str, Json]) -> str:
+        where = f"{call.message.label}.{call.turn}.{call.index}"
+        subject: dict[str, str | int] = {"step": call.message.label, "effect": call.id, "tool": call.tool}
+        return await self._facts.write(
+            call.message.run, f"{where}.{suffix}", kind, actor=call.actor, subject=subject, payload=payload
+        )
+
+    def _context(self, tool: AnyTool, call: Call) -> ToolContext:
+        return ToolContext(
+            tenant=call.place.tenant,
+            run_id=call.message.run,
+            step=call.message.label,
+            idempotency_key=call.id,
+            deadline=self._clock() + tool.definition.timeout_s,
+            memory=self._memory,
+        )
+
+
+def _reason(tool: AnyTool, error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return f"tool {tool.name} did not end within {tool.definition.timeout_s:g} s"
+    _LOG.warning("tool %s failed", tool.name, exc_info=error)
+    return f"tool {tool.name}: {type(error).__name__}: {error}"
+
+
+def _denied(tool: str, decision: PolicyDecision) -> str:
+    what = "must be approved first" if decision.verdict is Verdict.REQUIRES_APPROVAL else "is denied"
+    by = f"by policy {', '.join(decision.policies)}" if decision.policies else "as no policy permits it"
+    return f"tool {tool} {what} {by}" + (f": {'; '.join(decision.errors)}" if decision.errors else "")

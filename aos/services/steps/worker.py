@@ -1,0 +1,145 @@
+"""What a step message makes happen: the step is run, ends exactly once, and whoever waits is told."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from aos.kernel.governance.audit.records import FactType
+from aos.kernel.governance.effects import EffectState
+from aos.kernel.messaging.step_message import StepMessage
+from aos.services.audit.facts import Facts
+from aos.services.definitions.definitions import Definitions
+from aos.services.effects.effects import Effects
+from aos.services.environment.clock import Clock
+from aos.services.runs.doorbells import Orchestrations
+from aos.services.runs.runs import Runs
+from aos.services.steps.agent_loop import AgentLoop
+from aos.services.steps.questions import Place
+from aos.services.steps.rows import Prepared, StepResult, StepRows
+from aos.services.steps.tool_calls import Call, CallEnd, ToolCalls
+
+
+class StepQueue(Protocol):
+    """Where step messages go."""
+
+    async def send(self, message: StepMessage, *, at: float | None = None) -> None:
+        """Send a message, now or at a later time (unix seconds)."""
+        ...
+
+
+class StepWorker:
+    """Runs steps, each at most once at a time and to exactly one result."""
+
+    def __init__(
+        self,
+        *,
+        definitions: Definitions,
+        runs: Runs,
+        rows: StepRows,
+        effects: Effects,
+        facts: Facts,
+        loop: AgentLoop,
+        calls: ToolCalls,
+        queue: StepQueue,
+        orchestrations: Orchestrations,
+        clock: Clock,
+    ) -> None:
+        self._definitions = definitions
+        self._runs = runs
+        self._rows = rows
+        self._effects = effects
+        self._facts = facts
+        self._loop = loop
+        self._calls = calls
+        self._queue = queue
+        self._orchestrations = orchestrations
+        self._clock = clock
+
+    async def handle(self, message: StepMessage) -> None:
+        """Run the step and write its result; a step that has one is only announced again.
+
+        Raises:
+            Unavailable: no result could be written: the message is to be delivered again.
+        """
+        if message.conclude is not None:
+            at = await self.conclude(message, message.conclude, retryable=False)
+            if at is not None:
+                await self._queue.send(message.again(), at=at)
+            return
+        if await self._rows.result(message.run, message.label, message.attempt) is None:
+            end = await self._run(message)
+            if isinstance(end, CallEnd):
+                await self._queue.send(message.again(), at=end.at)
+                return
+            await self._rows.write_result(message.run, message.label, message.attempt, end)
+        await self._ring(message)
+
+    async def give_up(self, message: StepMessage, reason: str) -> None:
+        """End a step whose message could not be worked on: it failed for good."""
+        at = await self.conclude(message, reason, retryable=False)
+        if at is not None:
+            await self._queue.send(message.again(conclude=reason), at=at)
+
+    async def conclude(self, message: StepMessage, reason: str, *, retryable: bool) -> float | None:
+        """Write that the step failed, unless it has a result, and ring.
+
+        An effect of it whose outcome nobody knows parks it instead. While an attempt may still be
+        acting nothing is written, and the time at which to come back is returned.
+        """
+        if await self._rows.result(message.run, message.label, message.attempt) is None:
+            known = [
+                (key, await self._effects.abandon(key))
+                for key, _ in await self._effects.of_step(message.run, message.label)
+            ]
+            acting = [record.lease_until for _, record in known if record.state is EffectState.CLAIMED]
+            if acting:
+                return max(acting)
+            unknown = [key.id for key, record in known if record.state is EffectState.UNKNOWN]
+            happened = any(record.outcome and record.outcome.ok for _, record in known)
+            result = StepResult("failed", reason=reason, retryable=retryable, effects=happened)
+            if unknown:
+                parked = f"{reason}; the outcome of effect {', '.join(unknown)} is unknown"
+                facts = [await self._unknown(message, effect, reason) for effect in unknown]
+                result = StepResult("parked", reason=parked, facts=tuple(facts))
+            await self._rows.write_result(message.run, message.label, message.attempt, result)
+        await self._ring(message)
+        return None
+
+    async def _unknown(self, message: StepMessage, effect: str, reason: str) -> str:
+        return await self._facts.write(
+            message.run,
+            f"{message.label}.{message.attempt}.{effect}.unknown",
+            FactType.EFFECT_UNKNOWN,
+            actor="aos",
+            subject={"step": message.label, "effect": effect},
+            payload={"note": reason},
+        )
+
+    async def _run(self, message: StepMessage) -> StepResult | CallEnd:
+        prepared = await self._rows.prepared(message.run, message.label, message.attempt)
+        if prepared is None:
+            return StepResult("failed", reason="the step was never prepared")
+        if self._clock() >= message.deadline:
+            return StepResult("failed", reason="the step's time was over before it began", retryable=True)
+        run = await self._runs.get(message.run)
+        workflow = await self._definitions.snapshot(run.workflow, run.definition)
+        place = Place(run.tenant, run.id, message.label, workflow, run.cost_micro_usd)
+        if prepared.kind == "agent":
+            return await self._loop.run(message, prepared, place)
+        return await self._tool(message, prepared, place)
+
+    async def _tool(self, message: StepMessage, prepared: Prepared, place: Place) -> StepResult | CallEnd:
+        call = Call(message, place, prepared.name, prepared.arguments, None, prepared.approvers)
+        end = await self._calls.make(call)
+        match end.kind:
+            case "later":
+                return end
+            case "ok":
+                return StepResult("completed", output=end.value, effects=end.effect, facts=end.facts)
+            case "parked":
+                return StepResult("parked", reason=end.reason, facts=end.facts)
+            case _:
+                return StepResult("failed", reason=end.reason, retryable=end.retryable, facts=end.facts)
+
+    async def _ring(self, message: StepMessage) -> None:
+        await self._orchestrations.raise_event(message.orchestration, "result", {"attempt": message.attempt})
