@@ -163,19 +163,17 @@ class Queue:
 
     def dispatch(self) -> None:
         """Lock ready messages for the consumers that want some, in turn."""
-        if not self._ready or self._retry_dispatch_ms is not None:
+        if self._retry_dispatch_ms is not None:
             return
         given: list[tuple[Consumer, Message]] = []
         for _ in range(len(self._consumers)):
             consumer = self._consumers[0]
             self._consumers.rotate(-1)
-            wanted = consumer.wanted()
-            taken = self._take_ready(wanted) if wanted > 0 else []
+            ready = self._ready_for(consumer)
+            taken = self._take_ready(ready, consumer.wanted()) if ready else []
             if taken:
                 consumer.reserve(len(taken))
                 given += [(consumer, message) for message in taken]
-            if not self._ready:
-                break
         if given:
             self._hand_out(given)
 
@@ -253,9 +251,9 @@ class Queue:
 
     def renew(self, token: bytes) -> "asyncio.Future[int]":
         """Lock for another lock duration; the future holds the new end in milliseconds."""
-        message = self._locked.get(token)
+        message = self._holds(token)
         result: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        if message is None or message.locked_until_ms <= self.clock.now_ms():
+        if message is None:
             result.set_exception(_lock_lost(self.name))
             return result
         until_ms = self.clock.now_ms() + self.settings.lock_ms
@@ -377,6 +375,11 @@ class Queue:
             heapq.heappush(self._expiring, (message.expires_ms, message.sequence_number))
             self._alarm.at(message.expires_ms)
 
+    def _ready_for(self, consumer: Consumer) -> list[int]:
+        """The sequence numbers, as a heap, of what this consumer may have."""
+        del consumer  # any may have all
+        return self._ready
+
     def _make_ready(self, message: Message) -> None:
         heapq.heappush(self._ready, message.sequence_number)
         self._dispatch_soon()
@@ -391,11 +394,11 @@ class Queue:
         self._dispatch_planned = False
         self.dispatch()
 
-    def _take_ready(self, wanted: int) -> list[Message]:
+    def _take_ready(self, ready: list[int], wanted: int) -> list[Message]:
         """Up to `wanted` of the oldest ready messages, removed from the ready ones."""
         taken: list[Message] = []
-        while self._ready and len(taken) < wanted:
-            message = self._messages.get(heapq.heappop(self._ready))
+        while ready and len(taken) < wanted:
+            message = self._messages.get(heapq.heappop(ready))
             if message is not None and not self._expired(message):
                 taken.append(message)
         return taken
@@ -407,13 +410,28 @@ class Queue:
         return True
 
     def _lock(self, messages: Iterable[Message], *, remove: bool) -> list[Statement]:
-        until_ms = self.clock.now_ms() + self.settings.lock_ms
         statements = []
-        for message in messages:
+        for message, until_ms in [(each, self._lock_end(each)) for each in messages]:
             message.lock_token = uuid.uuid4().bytes
             message.locked_until_ms = until_ms
             statements.append(_deleted(message) if remove else self._row(message))
         return statements
+
+    def _lock_end(self, message: Message) -> int:
+        """Until when a message that is locked now stays so."""
+        del message  # the same for all
+        return self.clock.now_ms() + self.settings.lock_ms
+
+    def _holds(self, token: bytes) -> Message | None:
+        """The message under a lock that is still good."""
+        message = self._locked.get(token)
+        return None if message is None or message.locked_until_ms <= self.clock.now_ms() else message
+
+    def _unlock(self, message: Message) -> None:
+        """Give a message back that nobody has seen."""
+        self._locked.pop(message.lock_token or b"", None)
+        self._journal.record([self._row(message, lock_token=None)])
+        self._give_back(message)
 
     def _hand_out(self, given: list[tuple[Consumer, Message]]) -> None:
         statements = []
@@ -427,8 +445,8 @@ class Queue:
             return
         for consumer, message in given:
             self._lock_committed(message, remove=consumer.removes)
-            if not consumer.deliver(message) and not consumer.removes and message.lock_token is not None:
-                self.release(message.lock_token)
+            if not consumer.deliver(message) and not consumer.removes:
+                self._unlock(message)
         self._set_alarm()
         self.dispatch()
 
@@ -436,7 +454,7 @@ class Queue:
         for consumer, message in given:
             consumer.unreserve(1)
             message.lock_token = None
-            heapq.heappush(self._ready, message.sequence_number)
+            self._make_ready(message)
         self._retry_dispatch_ms = self.clock.now_ms() + _RETRY_MS
         self._alarm.at(self._retry_dispatch_ms)
 
@@ -454,8 +472,8 @@ class Queue:
         apply: Callable[[Message], None],
     ) -> "asyncio.Future[None]":
         """Write the change and make it, unless the lock is lost; meanwhile nobody else can settle."""
-        message = self._locked.get(token)
-        if message is None or message.locked_until_ms <= self.clock.now_ms():
+        message = self._holds(token)
+        if message is None:
             return _failed(_lock_lost(self.name))
         del self._locked[token]
 
@@ -463,11 +481,15 @@ class Queue:
             if error is None:
                 apply(message)
             else:
-                self._locked[token] = message
-                self._locked.move_to_end(token, last=False)
-                self._alarm.at(message.locked_until_ms)
+                self._relock(message, token)
 
         return self._then(self._journal.submit(statements(message)), settled)
+
+    def _relock(self, message: Message, token: bytes) -> None:
+        """A settlement could not be written: the lock is as it was."""
+        self._locked[token] = message
+        self._locked.move_to_end(token, last=False)
+        self._alarm.at(message.locked_until_ms)
 
     def _then(self, done: "asyncio.Future[None]", outcome: Outcome) -> "asyncio.Future[None]":
         """Run `outcome` before anyone who awaits the future goes on."""
@@ -593,9 +615,13 @@ class Queue:
             if message is not None and message.lock_token is None and message.expires_ms is not None:
                 self._expire(message)
 
+    def _next_lock_end(self) -> int | None:
+        """When the first lock ends: locks all last the same, so they end in the order they were given."""
+        first = next(iter(self._locked.values()), None)
+        return None if first is None else first.locked_until_ms
+
     def _set_alarm(self) -> None:
-        if self._locked:
-            self._alarm.at(next(iter(self._locked.values())).locked_until_ms)
+        self._alarm.at(self._next_lock_end())
         for heap in (self._scheduled, self._expiring):
             if heap:
                 self._alarm.at(heap[0][0])

@@ -47,6 +47,7 @@ DELETE_MESSAGE = "DELETE FROM messages WHERE id=?"
 PUT_SEQUENCE = "INSERT INTO sequences VALUES (?,?) ON CONFLICT DO UPDATE SET last=max(last, excluded.last)"
 PUT_DUPLICATE = "INSERT OR REPLACE INTO duplicates VALUES (?,?,?)"
 FORGET_DUPLICATE = "DELETE FROM duplicates WHERE entity=? AND message_id=?"
+DELETE_SESSION = "DELETE FROM sessions WHERE entity=? AND session_id=?"
 PUT_SESSION = "INSERT OR REPLACE INTO sessions VALUES (?,?,?,?)"
 
 

@@ -239,7 +239,11 @@ class ReceivingLink(OutgoingLink):
         self.queue = queue
         self.removes = attach.snd_settle_mode == _SETTLED_MODE
         self._reserved = 0
-        queue.attach(self)
+        self.join()
+
+    def join(self) -> None:
+        """Compete for the queue's messages."""
+        self.queue.attach(self)
 
     def wanted(self) -> int:
         """How much credit is not yet spoken for."""

@@ -12,6 +12,8 @@ from aos.local.servicebus.errors import (
     ArgumentError,
     BrokerError,
     DecodeError,
+    MessageTooLargeError,
+    NotAllowedError,
     NotImplementedByBrokerError,
 )
 from aos.local.servicebus.message import (
@@ -23,6 +25,7 @@ from aos.local.servicebus.message import (
     Message,
     check_size,
 )
+from aos.local.servicebus.sessions import SessionQueue
 
 if TYPE_CHECKING:
     from aos.local.servicebus.connection import Connection
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 _MAX_PEEK = 250
 _PEEK_BYTES = 1024 * 1024
 _RECEIVE_AND_DELETE = 0
+_EVERY_SESSION_MS = 253_402_300_799_999  # the last date of clients: sessions whatever their state's age
 _VENDOR = "com.microsoft:"
 CBS = "$cbs"
 
@@ -62,6 +66,14 @@ class Request:
     def queue(self) -> Queue:
         """The queue that the request is about."""
         return self.connection.broker.namespace.queue(self.entity)
+
+    @property
+    def session_queue(self) -> SessionQueue:
+        """The same, with sessions. Raises NotAllowedError if it has none."""
+        queue = self.queue
+        if not isinstance(queue, SessionQueue):
+            raise NotAllowedError(f"{queue.name} has no sessions")
+        return queue
 
 
 async def answer(connection: "Connection", session: "Session", node: str, content: Content) -> None:
@@ -143,6 +155,33 @@ async def _peek(request: Request) -> Any:
     return _message_list(messages) if messages else None
 
 
+async def _renew_session_lock(request: Request) -> Any:
+    until_ms = request.session_queue.renew_session(request.argument("session-id", str))
+    return {"expiration": Timestamp(until_ms)}
+
+
+async def _get_session_state(request: Request) -> Any:
+    return {"session-state": request.session_queue.state(request.argument("session-id", str))}
+
+
+async def _set_session_state(request: Request) -> Any:
+    state = request.body.get("session-state")
+    if state is not None and not isinstance(state, bytes):
+        raise ArgumentError("set-session-state: the state must be binary")
+    if state is not None and len(state) > MAX_MESSAGE_BYTES:
+        raise MessageTooLargeError("a session's state is as large as a message at most")
+    await request.session_queue.set_state(request.argument("session-id", str), state)
+    return {}
+
+
+async def _list_sessions(request: Request) -> Any:
+    skip, top = request.argument("skip", int), request.argument("top", int)
+    since_ms = request.argument("last-updated-time", int)
+    ids = request.session_queue.session_ids(None if since_ms >= _EVERY_SESSION_MS else since_ms)
+    page = ids[max(skip, 0) : max(skip, 0) + max(top, 0)]
+    return {"skip": Int(skip + len(page)), "sessions-ids": Array(str, page)} if page else None
+
+
 async def _receive_deferred(request: Request) -> Any:
     numbers = request.arguments("sequence-numbers", int)
     remove = request.body.get("receiver-settle-mode") == _RECEIVE_AND_DELETE
@@ -208,6 +247,10 @@ def _message_list(messages: Sequence[Message]) -> Any:
 
 _OPERATIONS: dict[str, Callable[[Request], Awaitable[Any]]] = {
     _VENDOR + "renew-lock": _renew_lock,
+    _VENDOR + "renew-session-lock": _renew_session_lock,
+    _VENDOR + "get-session-state": _get_session_state,
+    _VENDOR + "set-session-state": _set_session_state,
+    _VENDOR + "get-message-sessions": _list_sessions,
     _VENDOR + "peek-message": _peek,
     _VENDOR + "receive-by-sequence-number": _receive_deferred,
     _VENDOR + "schedule-message": _schedule,

@@ -8,6 +8,7 @@ from aos.local.servicebus.entity import DEAD_LETTER_SUFFIX, Destination, Queue
 from aos.local.servicebus.errors import DatabaseError, DecodeError, EntityNotFoundError, NotAllowedError
 from aos.local.servicebus.journal import Journal
 from aos.local.servicebus.message import Content, Message, State
+from aos.local.servicebus.sessions import SessionQueue
 from aos.local.servicebus.topic import Fanout, Subscription
 from aos.local.servicebus.topology import EntitySettings, TopicDefinition, Topology
 
@@ -57,7 +58,8 @@ class Namespace:
             queue.stop()
 
     def _add_queue(self, name: str, settings: EntitySettings) -> Queue:
-        queue = Queue(name, settings, self._clock, self._journal)
+        kind = SessionQueue if settings.requires_session else Queue
+        queue = kind(name, settings, self._clock, self._journal)
         plain = EntitySettings(lock_ms=settings.lock_ms)
         dead_name = name + DEAD_LETTER_SUFFIX
         queue.dead_letters = Queue(dead_name, plain, self._clock, self._journal, parent=queue)

@@ -4,7 +4,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aos.local.servicebus.codec import Described, Symbol, UInt
-from aos.local.servicebus.errors import BrokerError, InvalidFieldError, UnattachedHandleError
+from aos.local.servicebus.entity import Queue
+from aos.local.servicebus.errors import (
+    BrokerError,
+    InvalidFieldError,
+    NotAllowedError,
+    UnattachedHandleError,
+)
 from aos.local.servicebus.journal import Journal
 from aos.local.servicebus.links import (
     IncomingLink,
@@ -32,6 +38,8 @@ from aos.local.servicebus.performatives import (
     rejected,
 )
 from aos.local.servicebus.security import entity_path
+from aos.local.servicebus.session_links import SESSION_FILTER, SessionReceivingLink
+from aos.local.servicebus.sessions import SessionQueue
 
 if TYPE_CHECKING:
     import asyncio
@@ -176,9 +184,24 @@ class Session:
             return
         self._links[frame.handle] = link
         self._gone.discard(frame.handle)
+        if isinstance(link, SessionReceivingLink):
+            link.acquire(partial(self._acquired, frame, link))
+            return
         self.send(self._attach_answer(frame, link))
         if isinstance(link, IncomingLink):
             link.grant()
+
+    def _acquired(self, frame: Attach, link: SessionReceivingLink, error: BrokerError | None) -> None:
+        """A link that waited for a message session has one, or will not get one."""
+        if error is not None:
+            self.drop(link)
+            self._refuse_attach(frame, error)
+            return
+        answer = self._attach_answer(frame, link)
+        address = _address(frame.source)
+        answer.source = _terminus(_SOURCE, Described(_SOURCE, [address, *[None] * 6, link.filters()]))
+        answer.properties = link.properties()
+        self.send(answer)
 
     def _new_link(self, frame: Attach) -> Link:
         address = _address(frame.source if frame.role == RECEIVER else frame.target)
@@ -194,8 +217,19 @@ class Session:
                 return ResponseLink(self, frame, path)
             return RequestLink(self, frame, path, self._answer)
         if frame.role == RECEIVER:
-            return ReceivingLink(self, frame, path, namespace.queue(path))
+            return self._receiving_link(frame, path, namespace.queue(path))
         return SendingLink(self, frame, path, namespace.destination(path))
+
+    def _receiving_link(self, frame: Attach, path: str, queue: Queue) -> Link:
+        fields = _fields(frame.source)
+        filters = fields[7] if len(fields) > 7 and isinstance(fields[7], dict) else {}
+        if isinstance(queue, SessionQueue):
+            if SESSION_FILTER not in filters:
+                raise NotAllowedError(f"{path} requires sessions: a receiver must ask for one")
+            return SessionReceivingLink(self, frame, path, queue, filters[SESSION_FILTER])
+        if SESSION_FILTER in filters:
+            raise NotAllowedError(f"{path} has no sessions to receive from")
+        return ReceivingLink(self, frame, path, queue)
 
     def _authorize(self, path: str) -> None:
         if path != CBS_NODE:

@@ -27,6 +27,7 @@ QUEUES: dict[str, dict[str, Any]] = {
     "unique": {"RequiresDuplicateDetection": True, "DuplicateDetectionHistoryTimeWindow": "PT5M"},
     "forwarding": {"ForwardTo": "forwarded", "RequiresDuplicateDetection": True},
     "forwarded": {},
+    "sessions": {"RequiresSession": True},
 }
 
 SQL = "colour = 'red' AND quantity > 5"
@@ -77,6 +78,11 @@ class Bus:
         self.client = client
         self._handlers: dict[str, Any] = {}
 
+    @classmethod
+    def connect(cls, broker: Broker, clock: ManualClock) -> "Bus":
+        client = ServiceBusClient.from_connection_string(broker.connection_string, retry_total=0)
+        return cls(broker, clock, client)
+
     async def sender(self, queue: str) -> ServiceBusSender:
         return await self._handler(f"sender {queue}", lambda: self.client.get_queue_sender(queue))
 
@@ -122,7 +128,6 @@ async def bus() -> AsyncIterator[Bus]:
     clock = ManualClock()
     broker = await Broker.open(None, topology(QUEUES, TOPICS), clock=clock)
     await broker.serve()
-    client = ServiceBusClient.from_connection_string(broker.connection_string, retry_total=0)
-    bus = Bus(broker, clock, client)
+    bus = Bus.connect(broker, clock)
     yield bus
     await bus.close()

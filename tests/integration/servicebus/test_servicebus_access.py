@@ -1,0 +1,268 @@
+"""Who is let in, what is not found, and what the broker does with bytes that make no sense."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from azure.core.credentials import AzureSasCredential
+from azure.servicebus import ServiceBusClient as SyncClient
+from azure.servicebus import ServiceBusMessage
+from azure.servicebus._pyamqp.utils import generate_sas_token
+from azure.servicebus.aio import ServiceBusClient
+from azure.servicebus.exceptions import (
+    MessagingEntityNotFoundError,
+    ServiceBusAuthenticationError,
+    ServiceBusAuthorizationError,
+    ServiceBusError,
+)
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from servicebus_bus import Bus
+
+from aos.local.servicebus.codec import Described
+from aos.local.servicebus.performatives import (
+    AMQP_HEADER,
+    SASL_HEADER,
+    Attach,
+    Begin,
+    Close,
+    Detach,
+    Open,
+    Performative,
+    SaslInit,
+    Transfer,
+    decode_performative,
+    encode_frame,
+)
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+class Wire:
+    """A client of a few lines that can send what no SDK would."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def opened(self) -> None:
+        sasl = bytearray(encode_frame(0, SaslInit("ANONYMOUS")))
+        sasl[5] = 1
+        self.writer.write(SASL_HEADER + bytes(sasl) + AMQP_HEADER)
+        self.writer.write(encode_frame(0, Open("wire")) + encode_frame(0, Begin(None, 0, 100, 100)))
+        assert await self.reader.readexactly(8) == SASL_HEADER
+        await self.frame()
+        await self.frame()
+        assert await self.reader.readexactly(8) == AMQP_HEADER
+        assert isinstance(await self.performative(), Open)
+        assert isinstance(await self.performative(), Begin)
+
+    async def frame(self) -> bytes:
+        size = int.from_bytes(await self.reader.readexactly(4))
+        return await self.reader.readexactly(size - 4)
+
+    async def performative(self) -> Performative:
+        return decode_performative((await self.frame())[4:])[0]
+
+    def send(self, performative: Performative, payload: bytes = b"") -> None:
+        self.writer.write(encode_frame(0, performative, payload))
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def wire(bus: Bus) -> AsyncIterator[Wire]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", bus.broker.port)
+    yield Wire(reader, writer)
+    writer.close()
+
+
+def _client(bus: Bus, **changes: str) -> ServiceBusClient:
+    text = bus.broker.connection_string
+    for old, new in changes.items():
+        text = text.replace(f"{old}={text.split(old + '=')[1].split(';')[0]}", f"{old}={new}")
+    return ServiceBusClient.from_connection_string(text, retry_total=0)
+
+
+async def _send(client: ServiceBusClient, queue: str = "plain") -> None:
+    async with client, client.get_queue_sender(queue) as sender:
+        await sender.send_messages(ServiceBusMessage("x", time_to_live=None))
+
+
+async def test_a_wrong_key_is_refused(bus: Bus):
+    with pytest.raises(ServiceBusAuthenticationError):
+        await _send(_client(bus, SharedAccessKey="wrong"))
+    with pytest.raises(ServiceBusAuthenticationError):
+        await _send(_client(bus, SharedAccessKeyName="SomebodyElse"))
+    assert bus.count("plain") == 0
+
+
+async def test_a_token_for_another_entity_or_from_the_past_is_refused(bus: Bus):
+    address = f"127.0.0.1:{bus.broker.port}"
+    authority = bus.broker.authority
+    now_s = int(time.time())
+
+    def client(entity: str, expiry_s: int) -> ServiceBusClient:
+        token = generate_sas_token(f"sb://{address}/{entity}", authority.key_name, authority.key, expiry_s)
+        return ServiceBusClient(address, AzureSasCredential(token), retry_total=0, use_tls=False)
+
+    with pytest.raises(ServiceBusAuthorizationError):
+        await _send(client("brief", now_s + 3600))
+    with pytest.raises(ServiceBusAuthenticationError):
+        await _send(client("plain", now_s - 10))
+    await _send(client("fleeting", now_s + 3600), "fleeting")
+    assert (bus.count("plain"), bus.count("fleeting")) == (0, 1)
+
+
+async def test_an_unknown_entity_is_not_found(bus: Bus):
+    with pytest.raises(MessagingEntityNotFoundError):
+        await _send(_client(bus), "nowhere")
+    async with _client(bus) as client:
+        with pytest.raises(MessagingEntityNotFoundError):
+            await client.get_queue_receiver("nowhere").receive_messages(1, max_wait_time=1)
+        with pytest.raises(MessagingEntityNotFoundError):
+            await client.get_subscription_receiver("events", "nobody").receive_messages(1, max_wait_time=1)
+
+
+async def test_nothing_can_be_sent_to_a_dead_letter_queue(bus: Bus):
+    with pytest.raises(ServiceBusError, match="queues and topics only"):
+        await _send(_client(bus), "plain/$DeadLetterQueue")
+
+
+async def test_an_attach_without_a_token_is_refused(bus: Bus, wire: Wire):
+    await wire.opened()
+    wire.send(Attach("l", 0, False, source=Described(0x28, ["me"]), target=Described(0x29, ["plain"])))
+    attach = await wire.performative()
+    assert isinstance(attach, Attach)
+    assert attach.target is None
+    detach = await wire.performative()
+    assert isinstance(detach, Detach)
+    assert detach.error.value[0] == "amqp:unauthorized-access"
+
+
+async def test_a_link_is_detached_when_its_token_expires(bus: Bus, wire: Wire):
+    sender = await bus.sender("fleeting")
+    del sender  # its token, like every other, lasts an hour
+    await wire.opened()
+    authority = bus.broker.authority
+    expiry_s = bus.clock.now_ms() // 1000 + 5
+    token = generate_sas_token("sb://x/plain", authority.key_name, authority.key, expiry_s)
+    [connection] = [each for each in bus.broker.connections if not each._grants]
+    connection.authenticate(token)
+    wire.send(Attach("l", 0, False, source=Described(0x28, ["me"]), target=Described(0x29, ["plain"])))
+    attach = await wire.performative()
+    assert isinstance(attach, Attach)
+    assert attach.target is not None
+    await wire.performative()
+    bus.clock.advance(6)
+    detach = await wire.performative()
+    assert isinstance(detach, Detach)
+    assert detach.error.value[0] == "amqp:unauthorized-access"
+
+
+async def test_a_connection_may_use_sasl_plain_with_the_key(bus: Bus, wire: Wire):
+    authority = bus.broker.authority
+    response = f"\0{authority.key_name}\0{authority.key}".encode()
+    sasl = bytearray(encode_frame(0, SaslInit("PLAIN", response)))
+    sasl[5] = 1
+    wire.writer.write(SASL_HEADER + bytes(sasl) + AMQP_HEADER)
+    wire.send(Open("wire"))
+    wire.send(Begin(None, 0, 100, 100))
+    wire.send(Attach("l", 0, False, source=Described(0x28, ["me"]), target=Described(0x29, ["plain"])))
+    await wire.reader.readexactly(8)
+    await wire.frame()
+    await wire.frame()
+    await wire.reader.readexactly(8)
+    await wire.frame()
+    await wire.frame()
+    attach = await wire.performative()
+    assert isinstance(attach, Attach)
+    assert attach.target is not None
+
+
+async def test_a_wrong_password_in_sasl_plain_ends_the_connection(bus: Bus, wire: Wire):
+    sasl = bytearray(encode_frame(0, SaslInit("PLAIN", b"\0RootManageSharedAccessKey\0guess")))
+    sasl[5] = 1
+    wire.writer.write(SASL_HEADER + bytes(sasl))
+    await wire.reader.readexactly(8)
+    await wire.frame()
+    outcome = await wire.frame()
+    assert outcome.endswith(b"\x50\x01")
+    assert await wire.reader.read() == b""
+
+
+async def test_a_transfer_to_no_link_ends_the_session_and_not_the_connection(bus: Bus, wire: Wire):
+    await wire.opened()
+    wire.send(Transfer(9, 0, b"t"), b"")
+    assert (await wire.frame())[6:7] == b"\x17"  # end
+    wire.send(Detach(9, True))  # as clients do after their session has ended
+    wire.send(Begin(None, 0, 100, 100))
+    assert isinstance(await wire.performative(), Begin)
+
+
+async def test_bytes_that_are_no_amqp_close_the_connection(bus: Bus, wire: Wire):
+    wire.writer.write(b"GET / HTTP/1.1\r\n\r\n")
+    assert await wire.reader.read() == AMQP_HEADER
+
+
+def _stream() -> bytes:
+    """What a well-behaved client might send, for hypothesis to damage."""
+    sasl = bytearray(encode_frame(0, SaslInit("MSSBCBS", b"")))
+    sasl[5] = 1
+    source, target = Described(0x28, ["$cbs"]), Described(0x29, ["$cbs"])
+    frames = [
+        Open("c", "h", 65536, 10, 5000),
+        Begin(None, 0, 1000, 1000),
+        Attach("in", 0, False, source=source, target=target, initial_delivery_count=0),
+        Attach("out", 1, True, source=source, target=target),
+        Transfer(0, 0, b"tag", 0, False, False),
+        Detach(0, True),
+        Close(),
+    ]
+    return SASL_HEADER + bytes(sasl) + AMQP_HEADER + b"".join(encode_frame(0, each) for each in frames)
+
+
+_GOOD = _stream()
+
+
+async def _answer_of(bus: Bus, data: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", bus.broker.port)
+    try:
+        writer.write(data)
+        writer.write_eof()
+        return await asyncio.wait_for(reader.read(), 5)
+    finally:
+        writer.close()
+
+
+async def test_the_undamaged_stream_is_answered_to_the_end(bus: Bus):
+    answer = await _answer_of(bus, _GOOD)
+    assert answer.endswith(encode_frame(0, Close()))
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+async def test_a_damaged_stream_harms_no_other_connection(bus: Bus, data: st.DataObject):
+    damaged = bytearray(_GOOD[: data.draw(st.integers(0, len(_GOOD)))])
+    for _ in range(data.draw(st.integers(0, 4))):
+        if damaged:
+            damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    damaged += data.draw(st.binary(max_size=40))
+    await _answer_of(bus, bytes(damaged))
+    answer = await _answer_of(bus, _GOOD)
+    assert answer.endswith(encode_frame(0, Close()))
+
+
+async def test_the_synchronous_client_works_too(bus: Bus):
+    def use() -> list[str]:
+        with SyncClient.from_connection_string(bus.broker.connection_string, retry_total=0) as client:
+            with client.get_queue_sender("plain") as sender:
+                sender.send_messages([ServiceBusMessage("s1"), ServiceBusMessage("s2")])
+            with client.get_queue_receiver("plain") as receiver:
+                messages = receiver.receive_messages(2, max_wait_time=5)
+                for message in messages:
+                    receiver.complete_message(message)
+                return [str(message) for message in messages]
+
+    assert await asyncio.to_thread(use) == ["s1", "s2"]
+    assert bus.count("plain") == 0
