@@ -184,6 +184,7 @@ def pem(key: ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey) -> bytes:
         pem(ec.generate_private_key(ec.SECP384R1()).public_key()),
         pem(ed25519.Ed25519PrivateKey.generate().public_key()),
     ],
+    ids=["nothing", "text", "broken", "P-384", "Ed25519"],
 )
 async def test_key_that_is_not_a_p256_public_key_is_named_as_the_fault(key: bytes) -> None:
     with pytest.raises(InvalidInput, match="trusted key"):

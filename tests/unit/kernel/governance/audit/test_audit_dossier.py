@@ -105,6 +105,11 @@ def test_every_cut_of_the_tail_is_refused() -> None:
         refusal(GOOD[:at])
 
 
+@pytest.mark.parametrize("tail", [b"x", b"{}", b"\x00", b" ", b"\n", b"{}\n"])
+def test_anything_after_the_end_is_refused(tail: bytes) -> None:
+    refusal(GOOD + tail)
+
+
 @given(st.binary(max_size=200))
 def test_no_bytes_raise_anything_but_a_refusal(data: bytes) -> None:
     refusal(data)
@@ -258,8 +263,9 @@ def test_key_from_another_deployment_is_refused() -> None:
 
 
 def test_key_that_is_none_is_the_callers_fault_and_not_the_dossiers() -> None:
-    with pytest.raises(InvalidInput):
-        verify_dossier(GOOD, b"no key")
+    for data in (GOOD, b""):
+        with pytest.raises(InvalidInput):
+            verify_dossier(data, b"no key")
 
 
 def test_key_inside_the_dossier_is_not_taken() -> None:
@@ -347,6 +353,10 @@ def test_hostile_line_is_refused_naming_its_record(what: str) -> None:
     assert record == 2
 
 
+def test_key_told_twice_is_called_that() -> None:
+    assert "same key twice" in refusal(GOOD.replace(b'"payload":', b'"payload":1,"payload":', 1))[1]
+
+
 @pytest.mark.parametrize("what", HOSTILE)
 @pytest.mark.parametrize("line", [0, END])
 def test_hostile_header_or_end_is_refused(what: str, line: int) -> None:
@@ -355,7 +365,7 @@ def test_hostile_header_or_end_is_refused(what: str, line: int) -> None:
     refusal(b"".join([*parts[:line], other, *parts[line + 1 :]]))
 
 
-@pytest.mark.parametrize("data", [b"", b"\n", b"{}\n", b"\n" * 7, GOOD + b"\n", b"PK\x03\x04" + bytes(60)])
+@pytest.mark.parametrize("data", [b"", b"\n", b"{}\n", b"\n" * 7, b"PK\x03\x04" + bytes(60)])
 def test_file_that_is_no_dossier_is_refused(data: bytes) -> None:
     assert refusal(data)[0] is None
 

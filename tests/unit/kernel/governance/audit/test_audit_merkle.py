@@ -196,6 +196,19 @@ def test_consistency_is_proved_with_every_older_size_and_no_mutated_proof_passes
                 verify_consistency(old, old_root, new, new_root, mutated)
 
 
+def test_byte_moved_from_a_leaf_hash_into_its_proof_is_refused() -> None:
+    proof = inclusion_proof(LEAVES[:4], 0)
+    with pytest.raises(Integrity):
+        verify_inclusion(
+            LEAVES[0][:-1], 0, 4, naive_root(LEAVES[:4]), [LEAVES[0][-1:] + proof[0], *proof[1:]]
+        )
+
+
+def test_consistency_proof_of_things_that_are_no_hashes_says_so() -> None:
+    with pytest.raises(Integrity, match="not a hash"):
+        verify_consistency(3, EMPTY_ROOT, 4, EMPTY_ROOT, [b"", b"", b""])
+
+
 @given(st.integers(1, LARGEST), st.data())
 def test_consistency_with_a_rewritten_log_is_refused(new: int, data: st.DataObject) -> None:
     old = data.draw(st.integers(1, new))
