@@ -14,13 +14,14 @@ from urllib.parse import quote
 
 import httpx
 
-from aos.kernel.errors import Unavailable
+from aos.kernel.errors import AosError, InvalidInput, Unavailable
 from aos.sdk.problems import error_of
 from aos.sdk.sse import EventStream
 
 RUN_ENDED = "run.ended"
 """The type of the fact that a run's log ends with."""
 
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _QUIET_S = 45.0  # the server sends a heartbeat every 15 s: three missing ones mean a dead connection
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 5.0
@@ -59,7 +60,9 @@ class AosClient:
         self._url = url
         self._timeout_s = timeout_s
         self._patience_s = patience_s
-        self._http = httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout_s)
+        # A proxy named in the environment cannot reach this machine's own loopback.
+        distant = httpx.URL(url).host not in _LOOPBACK
+        self._http = httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout_s, trust_env=distant)
 
     async def __aenter__(self) -> Self:
         return self
@@ -84,13 +87,19 @@ class AosClient:
         """Start a run: ``{"id", "workflow", "status", ...}``.
 
         With an idempotency key the call may be repeated: the same key and request is the same run,
-        the same key with another request is a `Conflict`.
+        the same key with another request is a `Conflict`. An input that JSON cannot hold is
+        `InvalidInput`, and nothing is sent.
         """
         body = {"input": dict(input)} | ({} if budget_usd is None else {"budget_usd": budget_usd})
-        headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
-        return await self._object(
-            "POST", f"/api/workflows/{_part(workflow)}/runs", json=body, headers=headers
-        )
+        try:
+            content = json.dumps(body, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise InvalidInput(f"the run's input is not JSON: {error}", workflow=workflow) from error
+        headers = {"Content-Type": "application/json"}
+        if idempotency_key is not None:
+            headers["Idempotency-Key"] = idempotency_key
+        path = f"/api/workflows/{_part(workflow)}/runs"
+        return await self._object("POST", path, content=content, headers=headers)
 
     async def get_run(self, run: str) -> dict[str, Any]:
         """Return a run with its steps, outcome and cost."""
@@ -138,11 +147,11 @@ class AosClient:
 
     async def agents(self) -> Any:
         """Return the agents and their states."""
-        return (await self._request("GET", "/api/agents")).json()
+        return await self._json("GET", "/api/agents")
 
     async def workflows(self) -> Any:
         """Return the workflows that can be started."""
-        return (await self._request("GET", "/api/workflows")).json()
+        return await self._json("GET", "/api/workflows")
 
     async def health(self) -> dict[str, Any]:
         """Return what the server says of its readiness; `Unavailable` while it is not ready."""
@@ -157,13 +166,14 @@ class AosClient:
         Raises:
             Unavailable: when nothing at all arrives for ``patience_s``.
         """
-        last, pause_s, heard = after, _FIRST_PAUSE_S, time.monotonic()
+        last, pause_s = after, _FIRST_PAUSE_S
+        silent_since: float | None = None
         while True:
             stream, failure = EventStream(), Unavailable(f"AOS at {self._url} sends nothing of run {run}")
             try:
                 async with contextlib.aclosing(self._stream(run, last)) as chunks:
                     async for chunk in chunks:
-                        heard = time.monotonic()
+                        silent_since = None
                         for event in _run_events(stream, chunk, last):
                             last, pause_s = event.sequence, _FIRST_PAUSE_S
                             yield event
@@ -173,7 +183,9 @@ class AosClient:
                 return
             except Unavailable as error:
                 failure = error
-            if time.monotonic() - heard > self._patience_s:
+            # Counted from the first loss on: a slow consumer is no silence of the server's.
+            silent_since = time.monotonic() if silent_since is None else silent_since
+            if time.monotonic() - silent_since > self._patience_s:
                 raise failure
             if stream.retry_ms is not None:
                 pause_s = stream.retry_ms / 1000
@@ -196,8 +208,17 @@ class AosClient:
                     yield chunk
 
     async def _object(self, method: str, path: str, **request: Any) -> dict[str, Any]:
-        body: dict[str, Any] = (await self._request(method, path, **request)).json()
+        body = await self._json(method, path, **request)
+        if not isinstance(body, dict):
+            raise AosError(f"AOS at {self._url} answered {path} with what is no object", url=self._url)
         return body
+
+    async def _json(self, method: str, path: str, **request: Any) -> Any:
+        response = await self._request(method, path, **request)
+        try:
+            return response.json()
+        except ValueError as error:
+            raise AosError(f"what answers at {self._url} is not AOS: {error}", url=self._url) from error
 
     async def _request(self, method: str, path: str, **request: Any) -> httpx.Response:
         with self._reached():

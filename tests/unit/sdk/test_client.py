@@ -175,6 +175,33 @@ async def test_a_server_that_is_not_there_is_unavailable(server: Server, client:
         await client.get_run("r1")
 
 
+async def test_an_input_that_is_no_json_is_refused_before_it_is_sent(
+    server: Server, client: AosClient
+) -> None:
+    with pytest.raises(errors.InvalidInput, match="the run's input is not JSON"):
+        await client.start_run("w", {"n": float("nan")})
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("body", [b"<html>a router's login page</html>", b"[]"])
+async def test_an_answer_of_something_else_is_an_error(
+    server: Server, client: AosClient, body: bytes
+) -> None:
+    server.replies(200, body)
+    with pytest.raises(AosError, match=server.url):
+        await client.get_run("r1")
+
+
+async def test_a_proxy_of_the_environment_is_not_asked_for_the_loopback(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    async with AosClient(server.url, KEY) as client:
+        assert await client.health() == {}
+
+
 async def test_without_a_key_none_is_sent(server: Server) -> None:
     async with AosClient(server.url) as client:
         await client.health()
@@ -246,6 +273,25 @@ async def test_events_give_up_when_nothing_arrives(server: Server, client: AosCl
     await server.stop()
     with pytest.raises(errors.Unavailable, match="does not answer"):
         await sequences(client)
+
+
+async def test_a_server_that_only_hangs_up_is_given_up_too(server: Server) -> None:
+    async def hang_up(_: web.Request) -> web.StreamResponse:
+        return web.Response(content_type="text/event-stream")
+
+    server.answer = hang_up
+    async with AosClient(server.url, KEY, patience_s=0.1) as client:
+        with pytest.raises(errors.Unavailable, match="sends nothing of run r1"):
+            await sequences(client)
+
+
+async def test_a_slow_reader_still_gets_its_reconnection(server: Server) -> None:
+    server.answer = streaming(record(0), record(1, "run.ended"))
+    async with AosClient(server.url, KEY, patience_s=0.05) as client:
+        events = client.events("r1")
+        assert (await anext(events)).sequence == 0
+        await asyncio.sleep(0.1)  # longer than the patience
+        assert (await anext(events)).sequence == 1
 
 
 async def test_leaving_the_events_early_closes_the_connection(server: Server, client: AosClient) -> None:
