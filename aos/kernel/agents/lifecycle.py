@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, get_args
 
 from aos.kernel.errors import IllegalTransition, InvalidInput
 
@@ -127,23 +127,7 @@ type Event = (
     | Fail
 )
 
-_EVENTS: Mapping[str, type[Event]] = {
-    kind.__name__.lower(): kind
-    for kind in (
-        Register,
-        Start,
-        Started,
-        Assign,
-        Finish,
-        Suspend,
-        Resume,
-        Quarantine,
-        Release,
-        Stop,
-        Stopped,
-        Fail,
-    )
-}
+_EVENTS: Mapping[str, type[Event]] = {kind.__name__.lower(): kind for kind in get_args(Event.__value__)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +258,11 @@ def event_named(operation: str, arguments: Mapping[str, Any] | None = None) -> E
         return kind(**(arguments or {}))
     except TypeError as error:
         raise InvalidInput(f"operation {operation!r}: {error}") from error
+
+
+def outcome_json(outcome: Outcome) -> dict[str, Any]:
+    """Return the outcome as a JSON object; ``outcome`` is ``assigned``, ``refused`` or ``moved``."""
+    return {"outcome": type(outcome).__name__.lower(), **asdict(outcome)}
 
 
 def allowed_events(state: AgentState | None) -> tuple[str, ...]:

@@ -123,8 +123,7 @@ class CedarEngine:
             "context": context,
         }
         answer = cedarpy.is_authorized(question, policies, entities, self._schema)
-        repeated = f"failed to parse entities from:\n{entities}: "
-        errors = tuple(error.removeprefix(repeated) for error in answer.diagnostics.errors)
+        errors = tuple(_short(error, entities) for error in answer.diagnostics.errors)
         allowed = answer.decision is cedarpy.Decision.Allow and not errors
         verdict = Verdict.ALLOW if allowed else Verdict.DENY
         return PolicyDecision(verdict, tuple(sorted(answer.diagnostics.reasons)), errors=errors)
@@ -142,6 +141,11 @@ class CedarEngine:
             return self._parse(text)
         except ValueError:
             return text  # given the text with the question, Cedar answers with what is wrong in it
+
+
+def _short(error: str, entities: cedarpy.Entities | str) -> str:
+    """Return the error without the copy of the entities that Cedar puts before it."""
+    return error.removeprefix(f"failed to parse entities from:\n{entities}: ")
 
 
 def _described(request: PolicyRequest) -> list[dict[str, Any]]:

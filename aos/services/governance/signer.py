@@ -31,11 +31,11 @@ class LocalSigner:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if not path.exists():
-                _publish_once(path, _new_key())
+                _make_once(path, _new_key())
             signer = LocalSigner(_read_key(path))
             public = path.with_name(f"{path.name}.pub")
-            if not public.exists():
-                _publish_once(public, signer.public_key_pem, mode=0o644)
+            if not public.exists() or public.read_bytes() != signer.public_key_pem:
+                _overwrite(public, signer.public_key_pem)
         except OSError as error:
             raise InvalidSetting(f"the signing key {path} cannot be used: {error}", path=str(path)) from error
         return signer
@@ -68,22 +68,32 @@ def _read_key(path: Path) -> ec.EllipticCurvePrivateKey:
     return key
 
 
-def _publish_once(path: Path, data: bytes, mode: int = 0o600) -> None:
+def _make_once(path: Path, secret: bytes) -> None:
     """Put a whole, durable file at ``path`` unless there is one by then: ``link`` never overwrites."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    draft = _draft(path, secret, 0o600)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(draft, path)
-        except FileExistsError:
-            return
-        _sync_folder(path.parent)
+        os.link(draft, path)
+    except FileExistsError:
+        return
     finally:
         draft.unlink()
+    _sync_folder(path.parent)
+
+
+def _overwrite(path: Path, data: bytes) -> None:
+    _draft(path, data, 0o644).replace(path)
+    _sync_folder(path.parent)
+
+
+def _draft(path: Path, data: bytes, mode: int) -> Path:
+    """Write a durable file beside ``path`` under a name of its own."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    return draft
 
 
 def _sync_folder(folder: Path) -> None:

@@ -22,7 +22,9 @@ from aos.kernel.scheduling.budget import (
     Settle,
     Settled,
     advance,
+    event_named,
     micro_usd,
+    result_json,
     usd,
 )
 
@@ -97,6 +99,7 @@ def test_a_limit_below_what_is_used_leaves_nothing():
     budget, result = advance(after(Reserve("a", 60, 1)), SetLimit(50))
     assert (result, budget.reserved) == (Adjusted(0), 60)
     assert advance(budget, Reserve("b", 1, 2))[1] == Refused(0, 1)
+    assert advance(budget, Reserve("b", 0, 2))[1] == Refused(0, 0), "overdrawn: not even nothing"
 
 
 def test_a_compacted_ledger_refuses_what_it_may_have_forgotten_and_counts_nothing_twice():
@@ -138,6 +141,17 @@ def test_micro_dollars_survive_being_shown(micro: int):
     assert micro_usd(usd(micro)) == micro
 
 
+def test_operations_become_events_and_results_json():
+    assert event_named("reserve", {"id": "a", "amount": 5, "at": 1}) == Reserve("a", 5, 1)
+    assert event_named("set_limit", {"limit": 5}) == SetLimit(5)
+    with pytest.raises(InvalidInput, match="no operation 'rob'; it has reserve, settle"):
+        event_named("rob", {})
+    with pytest.raises(InvalidInput, match="operation 'settle'"):
+        event_named("settle", {"id": "a"})
+    assert result_json(Refused(3, 5)) == {"result": "refused", "available": 3, "asked": 5}
+    assert result_json(NotReserved("a")) == {"result": "not_reserved", "id": "a"}
+
+
 IDS = st.sampled_from([f"r{n}" for n in range(8)])
 
 
@@ -166,7 +180,7 @@ class Ledger(RuleBasedStateMachine):
         result = self._advance(event)
         if isinstance(result, Refused):
             assert self.budget == before
-            assert event.amount > before.available
+            assert before.spent + before.reserved + event.amount > before.limit
         if isinstance(result, Reserved) and id_ not in before.held:
             assert id_ not in self.ended, "a closed reservation was opened again"
             assert self.budget.spent + self.budget.reserved <= self.budget.limit

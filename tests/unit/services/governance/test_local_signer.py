@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -33,11 +34,14 @@ def test_the_key_stays_the_same_and_is_its_owners_alone(tmp_path: Path):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["audit.pem", "audit.pem.pub"]
 
 
-def test_a_missing_public_key_is_written_again(tmp_path: Path):
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_text("of an older key")])
+def test_a_public_key_that_is_missing_or_another_is_written_again(
+    tmp_path: Path, spoil: Callable[[Path], object]
+):
     path = tmp_path / "audit.pem"
     signer = LocalSigner.open(path)
     public = tmp_path / "audit.pem.pub"
-    public.unlink()
+    spoil(public)
     LocalSigner.open(path)
     assert public.read_bytes() == signer.public_key_pem
 
