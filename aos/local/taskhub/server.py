@@ -1,6 +1,7 @@
 """The hub over gRPC."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -47,6 +48,7 @@ class Server:
 
 async def serve(hub: TaskHub, *, host: str = "127.0.0.1", port: int = 0) -> Server:
     """Serve the hub over gRPC; `HubError` UNAVAILABLE if the port cannot be had."""
+    _check_free(host, port)
     server = grpc.aio.server(options=_OPTIONS)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, _handlers(hub)),))
     try:
@@ -54,11 +56,21 @@ async def serve(hub: TaskHub, *, host: str = "127.0.0.1", port: int = 0) -> Serv
     except RuntimeError:
         bound = 0
     if not bound:
-        raise HubError(
-            grpc.StatusCode.UNAVAILABLE, f"cannot listen on {host}:{port}: in use or not permitted"
-        )
+        raise _cannot_listen(host, port, "in use or not permitted")
     await server.start()
     return Server(server, bound)
+
+
+def _check_free(host: str, port: int) -> None:
+    """Try the port with a plain socket: gRPC would print its own lines about one it cannot have."""
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        raise _cannot_listen(host, port, error.strerror or str(error)) from error
+
+
+def _cannot_listen(host: str, port: int, why: str) -> HubError:
+    return HubError(grpc.StatusCode.UNAVAILABLE, f"cannot listen on {host}:{port}: {why}")
 
 
 async def _hello(request: object) -> object:

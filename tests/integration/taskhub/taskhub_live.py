@@ -12,6 +12,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+import grpc
 from durabletask.client import TaskHubGrpcClient
 from durabletask.grpc_options import GrpcChannelOptions
 from durabletask.worker import TaskHubGrpcWorker
@@ -121,7 +122,18 @@ class HubProcess:
         resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
     def client(self) -> TaskHubGrpcClient:
-        return TaskHubGrpcClient(host_address=self.address, channel_options=_UNLIMITED)
+        """A client that is connected: gRPC keeps away for a while from a port that refused it."""
+        made = TaskHubGrpcClient(host_address=self.address, channel_options=_UNLIMITED)
+        until(lambda: answers(made))
+        return made
+
+
+def answers(client: TaskHubGrpcClient) -> bool:
+    try:
+        client.get_orchestration_state("anything")
+    except grpc.RpcError:
+        return False
+    return True
 
 
 def worker(address: str, *functions: Callable[..., object], **options: object) -> TaskHubGrpcWorker:

@@ -144,8 +144,9 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveHub]:
 def running(live: LiveHub) -> Iterator[TaskHubGrpcWorker]:
     activities = (add_one_activity, empty_failure_activity, fragile_activity, echo_activity)
     orchestrators = (
-        chain, fan_out, fails_silently, failing_child, parent_of_failing, names_parent, parent, reports, version_of,
-        collects, sleeps, renews_then_sleeps, waits_for_child, two_steps, fails_beside_pending, echo,
+        chain, fan_out, fails_silently, failing_child, parent_of_failing, names_parent, parent, reports,
+        version_of, collects, sleeps, renews_then_sleeps, waits_for_child, two_steps,
+        fails_beside_pending, echo,
     )  # fmt: skip
     made = worker(live.address, *activities, *orchestrators)
     broken.add("always")
