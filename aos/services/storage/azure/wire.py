@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import Any
 
+import aiohttp
 from azure.core.exceptions import AzureError, HttpResponseError
 from azure.core.pipeline.transport import AioHttpTransport
 
@@ -19,7 +19,11 @@ BEING_DELETED = frozenset({"TableBeingDeleted", "ContainerBeingDeleted"})
 
 
 class Sendings:
-    """How often the requests of one call went out: the SDK repeats those that got no good answer."""
+    """How often the requests of one call went out: the SDK repeats what got no good answer.
+
+    So does aiohttp below it, unasked: a PUT or DELETE whose kept-alive connection broke. Therefore what
+    is counted is each time that headers went over the wire.
+    """
 
     def __init__(self) -> None:
         self.count = 0
@@ -44,21 +48,35 @@ def counted() -> Iterator[Sendings]:
         _sendings.reset(token)
 
 
+async def _count(_session: aiohttp.ClientSession, _context: object, _sent: object) -> None:
+    sendings = _sendings.get()
+    if sendings is not None:
+        sendings.count += 1
+
+
 class CountingTransport(AioHttpTransport):  # type: ignore[misc]  # azure.core exports it untyped
-    """The SDK's transport, below its retries; each request that it sends is counted."""
+    """The SDK's transport, with a count of what it sends."""
+
+    session: aiohttp.ClientSession | None
 
     def __init__(self) -> None:
         super().__init__(connection_timeout=CONNECT_TIMEOUT_S, read_timeout=READ_TIMEOUT_S)
         self._shut = False
 
-    async def send(self, *args: Any, **kwargs: Any) -> Any:
-        """Send one request."""
+    async def open(self) -> None:
+        """Open the session when the event loop runs."""
         if self._shut:
             raise Unavailable("the storage is closed")
-        sendings = _sendings.get()
-        if sendings is not None:
-            sendings.count += 1
-        return await super().send(*args, **kwargs)
+        if self.session is None:
+            trace = aiohttp.TraceConfig()
+            trace.on_request_headers_sent.append(_count)
+            self.session = aiohttp.ClientSession(
+                trust_env=True,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                trace_configs=[trace],
+            )
+        await super().open()
 
     async def shut(self) -> None:
         """Close the connections for good: the SDK would open new ones for the next request."""
