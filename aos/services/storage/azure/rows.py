@@ -84,8 +84,8 @@ class AzureRows:
         check_row(table, row.partition, row.key)
         data = encode_row(value)
         entity = _entity(row.partition, row.key, data)
-
-        async def replace(client: TableClient, sendings: Sendings) -> str:
+        client = self._client(table)
+        with explained(f"table {table}"), counted() as sendings:
             try:
                 written = await client.update_entity(
                     entity,
@@ -93,17 +93,13 @@ class AzureRows:
                     etag=row.etag,
                     match_condition=MatchConditions.IfNotModified,
                 )
+                etag: str | None = written["etag"]
             except HttpResponseError as error:
                 if error.status_code not in {404, 412}:
                     raise
                 etag = await _etag_if_ours(client, entity, sendings)
-                if etag is None:
-                    raise _stale(table, row.partition, row.key) from error
-                return etag
-            return str(written["etag"])
-
-        with explained(f"table {table}"), counted() as sendings:
-            etag = await replace(self._client(table), sendings)
+        if etag is None:
+            raise _stale(table, row.partition, row.key)
         return _row(row.partition, row.key, etag, data)
 
     async def upsert(self, table: str, partition: str, key: str, value: Mapping[str, Any]) -> Row:
@@ -122,7 +118,7 @@ class AzureRows:
         """Remove the row, whatever it is or only if it still has ``etag``."""
         check_row(table, partition, key)
         condition = MatchConditions.Unconditionally if etag is None else MatchConditions.IfNotModified
-        statuses: list[int] = []  # the SDK does not tell a deleted row from a missing one
+        statuses: list[int] = []  # the SDK itself does not tell a deleted row from a missing one
         with explained(f"table {table}"), counted() as sendings:
             try:
                 await self._client(table).delete_entity(
@@ -135,12 +131,9 @@ class AzureRows:
             except HttpResponseError as error:
                 if error.status_code != 412:
                     raise
-                statuses.append(412)
-        if (
-            etag is not None
-            and statuses[-1] in {404, 412}
-            and not (sendings.repeated and statuses[-1] == 404)
-        ):
+                raise _stale(table, partition, key) from error
+        # Gone after a second sending: the first one, whose answer was lost, may well have deleted it.
+        if etag is not None and statuses[-1] == 404 and not sendings.repeated:
             raise _stale(table, partition, key)
 
     async def list(
