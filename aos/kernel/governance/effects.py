@@ -55,7 +55,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """An operator's word on an effect whose outcome was unknown."""
+    """An operator's word on an effect whose outcome was unknown; gone from the record at the next claim."""
 
     happened: bool
     actor: str
@@ -212,8 +212,10 @@ def claim(
         lease_until=now + lease_s,
         claimed_at=now,
         decision=decision,
+        resolution=None,
     )
-    asks = record.state is EffectState.CLAIMED and record.kind is Effect.QUERYABLE
+    # An attempt speaks for its own call only, an operator for every call that was made before.
+    asks = record.kind is Effect.QUERYABLE and record.resolution is None
     return Query(again) if asks else Act(again)
 
 
@@ -242,7 +244,10 @@ def mark_unknown(
 
 
 def give_back(record: EffectRecord, *, epoch: int, owner: str, now: float) -> EffectRecord | Lost:
-    """Record that the attempt's call surely did not happen: the effect may be claimed again at once."""
+    """Record that the attempt's call surely did not happen: the effect may be claimed again at once.
+
+    An earlier attempt's call may have happened all the same, so a target that can be asked is asked then.
+    """
     if not _holds(record, epoch, owner) or record.state is EffectState.SETTLED:
         return Lost(record)
     return replace(record, state=EffectState.RELEASED, lease_until=now, ended_at=None, note=None)
