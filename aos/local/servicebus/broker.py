@@ -9,7 +9,7 @@ from typing import Any
 
 from aos.local.servicebus.clock import Clock, SystemClock
 from aos.local.servicebus.connection import Connection
-from aos.local.servicebus.entity import Destination, accept
+from aos.local.servicebus.intake import Destination, accept
 from aos.local.servicebus.journal import Journal
 from aos.local.servicebus.message import MAX_MESSAGE_BYTES, Content, build_message, check_size
 from aos.local.servicebus.namespace import Namespace

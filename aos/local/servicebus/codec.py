@@ -117,6 +117,25 @@ def map_pairs(data: bytes, position: int) -> list[tuple[Any, bytes]]:
     return pairs
 
 
+def list_items(data: bytes, position: int) -> list[bytes]:
+    """The items of the list at `position`, each as its bytes."""
+    code = data[position]
+    if code == 0xC0:
+        count, position = data[position + 2], position + 3
+    elif code == 0xD0:
+        count, position = int.from_bytes(data[position + 5 : position + 9]), position + 9
+    elif code == 0x45:
+        return []
+    else:
+        raise DecodeError(f"expected a list, found constructor 0x{code:02x}")
+    items = []
+    for _ in range(count):
+        end = skip(data, position)
+        items.append(data[position:end])
+        position = end
+    return items
+
+
 def encode_map(pairs: Sequence[bytes]) -> bytes:
     """A map of entries that are already encoded."""
     body = b"".join(pairs)

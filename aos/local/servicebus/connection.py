@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, cast
 
 from aos.local.servicebus import management
+from aos.local.servicebus.amqp_session import Session
 from aos.local.servicebus.codec import Symbol, UByte
 from aos.local.servicebus.errors import (
     BrokerError,
@@ -32,7 +33,6 @@ from aos.local.servicebus.performatives import (
     symbols,
 )
 from aos.local.servicebus.security import Grant
-from aos.local.servicebus.session import Session
 
 if TYPE_CHECKING:
     from aos.local.servicebus.broker import Broker

@@ -2,14 +2,11 @@
 
 import asyncio
 from collections import OrderedDict
-from typing import TYPE_CHECKING
 
 from aos.local.servicebus import journal as sql
 from aos.local.servicebus.errors import ServerBusyError
+from aos.local.servicebus.intake import Intake
 from aos.local.servicebus.journal import Journal
-
-if TYPE_CHECKING:
-    from aos.local.servicebus.entity import Intake
 
 
 class DuplicateHistory:
@@ -21,12 +18,12 @@ class DuplicateHistory:
         self._journal = journal
         self._seen: OrderedDict[str, tuple[int, asyncio.Future[None]]] = OrderedDict()
 
-    def admit(self, message_id: str | None, now_ms: int, intake: "Intake") -> bool:
+    def admit(self, message_id: str, now_ms: int, intake: Intake) -> bool:
         """Whether the id is new; then it is part of the intake, and forgotten if that is refused.
 
         A duplicate of a message that is still being written is acknowledged only if that one is.
         """
-        if self._window_ms is None or message_id is None:
+        if self._window_ms is None:
             return True
         self.forget(now_ms)
         known = self._seen.get(message_id)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from aos.local.servicebus import message as sections
 from aos.local.servicebus.codec import Described
-from aos.local.servicebus.entity import Destination, Queue, accept
 from aos.local.servicebus.errors import (
     BrokerError,
     DecodeError,
     InvalidFieldError,
     TransferLimitError,
 )
+from aos.local.servicebus.intake import Destination, accept
 from aos.local.servicebus.message import Content, Message
 from aos.local.servicebus.performatives import (
     ACCEPTED,
@@ -26,11 +26,12 @@ from aos.local.servicebus.performatives import (
     error_value,
     rejected,
 )
+from aos.local.servicebus.queues import Queue
 
 if TYPE_CHECKING:
     import asyncio
 
-    from aos.local.servicebus.session import Session
+    from aos.local.servicebus.amqp_session import Session
 
 _CREDIT = 1000
 _SETTLED_MODE = 1

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from aos.local.servicebus.codec import Array, Described, Int, Symbol, Timestamp
 from aos.local.servicebus.codec import encode as encode_value
-from aos.local.servicebus.entity import Queue
 from aos.local.servicebus.errors import (
     ArgumentError,
     BrokerError,
@@ -25,11 +24,12 @@ from aos.local.servicebus.message import (
     Message,
     check_size,
 )
-from aos.local.servicebus.sessions import SessionQueue
+from aos.local.servicebus.message_sessions import SessionQueue
+from aos.local.servicebus.queues import Queue
 
 if TYPE_CHECKING:
+    from aos.local.servicebus.amqp_session import Session
     from aos.local.servicebus.connection import Connection
-    from aos.local.servicebus.session import Session
 
 _MAX_PEEK = 250
 _PEEK_BYTES = 1024 * 1024

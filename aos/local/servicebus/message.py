@@ -24,6 +24,7 @@ _WIRE_MAX_TTL_MS = 2**32 - 1  # the header's ttl is a uint, which then also mean
 HEADER, DELIVERY_ANNOTATIONS, ANNOTATIONS = 0x70, 0x71, 0x72
 PROPERTIES, APPLICATION_PROPERTIES = 0x73, 0x74
 DATA, SEQUENCE, VALUE, FOOTER = 0x75, 0x76, 0x77, 0x78
+_REPEATABLE = (DATA, SEQUENCE)
 _SECTIONS = range(HEADER, FOOTER + 1)
 _PROPERTY_NAMES = (
     *("message_id", "user_id", "to", "subject", "reply_to", "correlation_id", "content_type"),
@@ -66,13 +67,36 @@ class Content:
         if not raw:
             raise DecodeError("a message without a section")
         content = cls(raw, False, 4, None, {}, [], b"", b"", b"")
-        position = 0
+        position = last = 0
         while position < len(raw):
             code, start = _section_start(raw, position)
             end = codec.skip(raw, start)
+            if code != DELIVERY_ANNOTATIONS:  # which pyamqp puts at the end
+                if code < last or (code == last and code not in _REPEATABLE):
+                    raise DecodeError(f"the message section 0x{code:02x} is out of order")
+                last = code
             content._take(code, position, start, end)
             position = end
         return content
+
+    def with_message_id(self, message_id: str) -> "Content":
+        """The same message with an id: the broker gives one to a message that has none."""
+        values = [codec.encode(message_id)]
+        if self.properties_bytes:
+            values += codec.list_items(self.properties_bytes, _section_start(self.properties_bytes, 0)[1])[1:]
+        properties = b"\x00\x53\x73" + encoded_list(values)
+        start = self._bare_start()
+        return Content.parse(self.raw[:start] + properties + self.raw[start + len(self.properties_bytes) :])
+
+    def _bare_start(self) -> int:
+        """Where the sections that the sender owns begin: that of the properties, if there is one."""
+        position = 0
+        while position < len(self.raw):
+            code, start = _section_start(self.raw, position)
+            if code >= PROPERTIES:
+                break
+            position = codec.skip(self.raw, start)
+        return position
 
     def _take(self, code: int, position: int, start: int, end: int) -> None:
         if code == HEADER:

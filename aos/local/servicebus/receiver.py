@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-from aos.local.servicebus.entity import Queue
 from aos.local.servicebus.errors import LockLostError
 from aos.local.servicebus.message import Content, Message, dead_letter_properties
+from aos.local.servicebus.queues import Queue
 
 
 @dataclass(frozen=True)

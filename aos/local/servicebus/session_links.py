@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from aos.local.servicebus.codec import Described, Symbol
 from aos.local.servicebus.errors import BrokerError, InvalidFieldError, SessionLockLostError
 from aos.local.servicebus.links import ReceivingLink
+from aos.local.servicebus.message_sessions import SessionQueue
 from aos.local.servicebus.performatives import Attach
-from aos.local.servicebus.sessions import SessionQueue
 
 if TYPE_CHECKING:
-    from aos.local.servicebus.session import Session
+    from aos.local.servicebus.amqp_session import Session
 
 SESSION_FILTER = "com.microsoft:session-filter"
 _LOCKED_UNTIL = "com.microsoft:locked-until-utc"

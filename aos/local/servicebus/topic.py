@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from aos.local.servicebus.entity import Intake, Queue
 from aos.local.servicebus.filters import MATCH_ALL, Properties, Rule
+from aos.local.servicebus.intake import Intake
 from aos.local.servicebus.message import Content
+from aos.local.servicebus.queues import Queue
 
 
 @dataclass(frozen=True, slots=True)

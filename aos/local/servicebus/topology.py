@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aos.local.servicebus.filters import Filter, FilterError, Rule, correlation_filter, sql_filter
+from aos.local.servicebus.filters import Filter, FilterError, Rule, correlation_filter
+from aos.local.servicebus.sql_filter import sql_filter
 
 _DURATION = re.compile(
     r"P(?:(?P<days>\d+)D)?(?:T(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+(?:\.\d+)?)S)?)?"

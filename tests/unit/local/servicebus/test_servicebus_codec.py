@@ -147,3 +147,22 @@ def test_the_sdk_reads_the_messages_that_this_process_sends(
     assert content.body() == body
     assert content.application_properties() == properties
     assert content.property_fields() == {"message_id": "id", "subject": text}
+
+
+@given(st.binary(max_size=40), st.none() | st.text(max_size=40), st.booleans())
+def test_a_message_without_an_id_gets_one_and_keeps_the_rest(body: bytes, subject: str | None, later: bool):
+    raw = build_message(
+        body, subject=subject, ttl_ms=5, scheduled_ms=7 if later else None, application_properties={"a": 1}
+    )
+    content = Content.parse(raw).with_message_id("given")
+    assert content.property_fields() == {"message_id": "given"} | (
+        {"subject": subject} if subject is not None else {}
+    )
+    assert (content.body(), content.application_properties()) == (body, {"a": 1})
+    assert (content.ttl_ms, content.scheduled_ms()) == (5, 7 if later else None)
+
+
+def test_sections_out_of_order_or_twice_are_a_decode_error():
+    one = build_message(b"", subject="s")
+    with pytest.raises(DecodeError, match="out of order"):
+        Content.parse(one + one)

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from aos.local.servicebus.filters import FilterError, Properties, correlation_filter, sql_filter
+from aos.local.servicebus.filters import FilterError, Properties, correlation_filter
+from aos.local.servicebus.sql_filter import sql_filter
 
 _MESSAGE = Properties(
     {"message_id": "m1", "subject": "order", "group_id": "s"},

@@ -13,7 +13,6 @@ from typing import Protocol
 
 from aos.local.servicebus import journal as sql
 from aos.local.servicebus.clock import Clock
-from aos.local.servicebus.entity import Consumer, Queue
 from aos.local.servicebus.errors import (
     NotAllowedError,
     OperationTimeoutError,
@@ -22,6 +21,8 @@ from aos.local.servicebus.errors import (
 )
 from aos.local.servicebus.journal import Journal
 from aos.local.servicebus.message import Message, State
+from aos.local.servicebus.queues import Consumer, Queue
+from aos.local.servicebus.rows import updated
 from aos.local.servicebus.topology import EntitySettings
 
 
@@ -144,7 +145,7 @@ class SessionQueue(Queue):
         for message in messages:
             if message.lock_token is not None:
                 message.lock_token = None
-                self._journal.record([self._row(message)])
+                self._journal.record([updated(self.name, message)])
         super().restore(messages, last_sequence)
 
     def _session(self, session_id: str) -> MessageSession:

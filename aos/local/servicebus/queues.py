@@ -10,7 +10,6 @@ import heapq
 import uuid
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from aos.local.servicebus import journal as sql
@@ -23,8 +22,10 @@ from aos.local.servicebus.errors import (
     MessageNotFoundError,
     NotAllowedError,
 )
+from aos.local.servicebus.intake import Destination, Intake, run
 from aos.local.servicebus.journal import Journal, Statement
 from aos.local.servicebus.message import Content, Message, State
+from aos.local.servicebus.rows import deleted, inserted, updated
 from aos.local.servicebus.topology import EntitySettings
 
 DEAD_LETTER_SUFFIX = "/$DeadLetterQueue"
@@ -48,24 +49,6 @@ class Consumer(Protocol):
 
     def unreserve(self, count: int) -> None:
         """So many could not be locked after all."""
-
-
-@dataclass(slots=True)
-class Intake:
-    """Messages on their way in: what to write, and what to do once that is written or refused."""
-
-    statements: list[Statement] = field(default_factory=list)
-    accepted: list[Callable[[], None]] = field(default_factory=list)
-    refused: list[Callable[[], None]] = field(default_factory=list)
-    earlier: list[asyncio.Future[None]] = field(default_factory=list)
-    sequence_numbers: list[int] = field(default_factory=list)
-
-
-class Destination(Protocol):
-    """Where messages can be sent: a queue or a topic."""
-
-    def take_in(self, content: Content, intake: Intake, scheduled_ms: int, forwarded: int = 0) -> None:
-        """Add one message to `intake`."""
 
 
 class Queue:
@@ -100,14 +83,13 @@ class Queue:
 
     # Sending
 
-    def send(self, contents: Iterable[Content]) -> "asyncio.Future[list[int]]":
-        """Accept all of these or none; the future holds their sequence numbers."""
-        return accept(self, contents, self._journal)
-
     def take_in(self, content: Content, intake: Intake, scheduled_ms: int, forwarded: int = 0) -> None:
         """Add one message to `intake`, unless it is a duplicate. Raises InvalidFieldError."""
         fields = content.property_fields()
         message_id = _text(fields.get("message_id"))
+        if message_id is None:
+            message_id = uuid.uuid4().hex
+            content = content.with_message_id(message_id)
         session_id = fields.get("group_id")
         if self._lacks_session(session_id) and not forwarded:
             raise NotAllowedError(f"{self.name} requires sessions: the message has no session id")
@@ -115,12 +97,12 @@ class Queue:
             intake.sequence_numbers.append(0)
             return
         sequence_number = self._next_sequence()
+        intake.sequences[self.name] = sequence_number
         intake.sequence_numbers.append(sequence_number)
         now_ms = self.clock.now_ms()
         if self.forward is not None and scheduled_ms <= now_ms:
             self.forward.take_in(content, intake, 0, forwarded or sequence_number)
             intake.sequence_numbers.pop()
-            intake.statements.append(self._sequence_row())
             return
         message = Message(
             id=self._journal.next_id(),
@@ -139,7 +121,7 @@ class Queue:
             target = self.dead_letters
             message.dead_letter_source = self.name
             message.dead_letter_reason = "Session id is null."
-        intake.statements += [_inserted(target.name, message), self._sequence_row()]
+        intake.statements.append(inserted(target.name, message))
         intake.accepted.append(lambda: target._add(message))
 
     def cancel_scheduled(self, sequence_numbers: Sequence[int]) -> "asyncio.Future[None]":
@@ -147,7 +129,7 @@ class Queue:
         messages = [self._find(number, State.SCHEDULED) for number in sequence_numbers]
         for message in messages:
             del self._messages[message.sequence_number]
-        done = self._journal.submit([_deleted(message) for message in messages])
+        done = self._journal.submit([deleted(message) for message in messages])
         return self._then(done, lambda error: self._put_back(messages, error))
 
     # Receiving
@@ -215,7 +197,7 @@ class Queue:
 
     def complete(self, token: bytes) -> "asyncio.Future[None]":
         """The message is done with. The future fails with LockLostError when the lock is lost."""
-        return self._settle(token, lambda message: [_deleted(message)], self._forget)
+        return self._settle(token, lambda message: [deleted(message)], self._forget)
 
     def abandon(self, token: bytes) -> "asyncio.Future[None]":
         """Give the message back, one delivery attempt later."""
@@ -223,7 +205,9 @@ class Queue:
 
     def release(self, token: bytes) -> "asyncio.Future[None]":
         """Give the message back as if it had not been delivered."""
-        return self._settle(token, lambda message: [self._row(message, lock_token=None)], self._give_back)
+        return self._settle(
+            token, lambda message: [updated(self.name, message, lock_token=None)], self._give_back
+        )
 
     def defer(self, token: bytes) -> "asyncio.Future[None]":
         """Set the message aside until it is asked for by sequence number."""
@@ -232,7 +216,9 @@ class Queue:
             message.state, message.lock_token = State.DEFERRED, None
 
         return self._settle(
-            token, lambda message: [self._row(message, state=State.DEFERRED, lock_token=None)], deferred
+            token,
+            lambda message: [updated(self.name, message, state=State.DEFERRED, lock_token=None)],
+            deferred,
         )
 
     def dead_letter(
@@ -247,7 +233,7 @@ class Queue:
             moves.append(self._dead_letter_intake(message, reason, description))
             return moves[0].statements
 
-        return self._settle(token, written, lambda _message: _run(moves[0].accepted))
+        return self._settle(token, written, lambda _message: run(moves[0].accepted))
 
     def renew(self, token: bytes) -> "asyncio.Future[int]":
         """Lock for another lock duration; the future holds the new end in milliseconds."""
@@ -267,7 +253,9 @@ class Queue:
             else:
                 result.set_exception(error or _lock_lost(self.name))
 
-        self._journal.submit([self._row(message, locked_until_ms=until_ms)]).add_done_callback(renewed)
+        self._journal.submit([updated(self.name, message, locked_until_ms=until_ms)]).add_done_callback(
+            renewed
+        )
         return result
 
     # Starting and stopping
@@ -315,27 +303,6 @@ class Queue:
         owner = self._parent or self
         return (sql.PUT_SEQUENCE, (owner.name, owner._last_sequence))
 
-    def _row(self, message: Message, **changes: Any) -> Statement:
-        """The row of a message as it will be after `changes`."""
-        get = changes.get
-        return (
-            sql.UPDATE_MESSAGE,
-            (
-                get("entity", self.name),
-                get("sequence_number", message.sequence_number),
-                get("enqueued_ms", message.enqueued_ms),
-                int(get("state", message.state)),
-                get("delivery_count", message.delivery_count),
-                get("lock_token", message.lock_token),
-                get("locked_until_ms", message.locked_until_ms),
-                get("enqueued_sequence_number", message.enqueued_sequence_number),
-                get("dead_letter_source", message.dead_letter_source),
-                get("dead_letter_reason", message.dead_letter_reason),
-                get("dead_letter_description", message.dead_letter_description),
-                message.id,
-            ),
-        )
-
     def _find(self, sequence_number: int, state: State) -> Message:
         message = self._messages.get(sequence_number)
         if message is None or message.state is not state:
@@ -364,11 +331,11 @@ class Queue:
 
     def _pass_on(self, forward: Destination, message: Message) -> None:
         """A scheduled message of a forwarding queue or a topic goes on when its time has come."""
-        intake = Intake([_deleted(message)])
+        intake = Intake([deleted(message)])
         forward.take_in(message.content, intake, 0, message.sequence_number)
-        self._journal.record(intake.statements)
+        self._journal.record(intake.written())
         self._forget(message)
-        _run(intake.accepted)
+        run(intake.accepted)
 
     def _watch_expiry(self, message: Message) -> None:
         if message.expires_ms is not None and message.state is not State.SCHEDULED:
@@ -414,7 +381,7 @@ class Queue:
         for message, until_ms in [(each, self._lock_end(each)) for each in messages]:
             message.lock_token = uuid.uuid4().bytes
             message.locked_until_ms = until_ms
-            statements.append(_deleted(message) if remove else self._row(message))
+            statements.append(deleted(message) if remove else updated(self.name, message))
         return statements
 
     def _lock_end(self, message: Message) -> int:
@@ -430,7 +397,7 @@ class Queue:
     def _unlock(self, message: Message) -> None:
         """Give a message back that nobody has seen."""
         self._locked.pop(message.lock_token or b"", None)
-        self._journal.record([self._row(message, lock_token=None)])
+        self._journal.record([updated(self.name, message, lock_token=None)])
         self._give_back(message)
 
     def _hand_out(self, given: list[tuple[Consumer, Message]]) -> None:
@@ -518,7 +485,7 @@ class Queue:
             self._give_back(message)
 
     def _abandoned_row(self, message: Message) -> list[Statement]:
-        return [self._row(message, delivery_count=message.delivery_count + 1, lock_token=None)]
+        return [updated(self.name, message, delivery_count=message.delivery_count + 1, lock_token=None)]
 
     def _exhausted(self, message: Message) -> bool:
         return self.dead_letters is not None and message.delivery_count >= self.settings.max_delivery_count
@@ -547,9 +514,9 @@ class Queue:
             target._add(message)
 
         intake.statements.append(
-            self._row(
+            updated(
+                target.name,
                 message,
-                entity=target.name,
                 state=State.ACTIVE,
                 lock_token=None,
                 dead_letter_source=source,
@@ -563,14 +530,14 @@ class Queue:
     def _move_now(self, message: Message, reason: str, description: str) -> None:
         intake = self._dead_letter_intake(message, reason, description)
         self._journal.record(intake.statements)
-        _run(intake.accepted)
+        run(intake.accepted)
 
     def _expire(self, message: Message) -> None:
         """A message's time to live is over."""
         if self.settings.dead_letter_on_expiration and self.dead_letters is not None:
             self._move_now(message, "TTLExpiredException", "The message expired and was dead lettered.")
         else:
-            self._journal.record([_deleted(message)])
+            self._journal.record([deleted(message)])
             self._forget(message)
 
     # What time does
@@ -605,7 +572,7 @@ class Queue:
             message.state = State.ACTIVE
             message.sequence_number = self._next_sequence()
             message.enqueued_ms = now_ms
-            self._journal.record([self._row(message), self._sequence_row()])
+            self._journal.record([updated(self.name, message), self._sequence_row()])
             self._add(message)
 
     def _expire_messages(self, now_ms: int) -> None:
@@ -626,43 +593,6 @@ class Queue:
             if heap:
                 self._alarm.at(heap[0][0])
         self._alarm.at(self._retry_dispatch_ms)
-
-
-def accept(
-    destination: Destination, contents: Iterable[Content], journal: Journal, scheduled: bool = True
-) -> "asyncio.Future[list[int]]":
-    """Send messages to a queue or topic: all of them or none, in one transaction."""
-    intake = Intake()
-    result: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
-    try:
-        for content in contents:
-            destination.take_in(content, intake, (content.scheduled_ms() or 0) if scheduled else 0)
-    except BrokerError as error:
-        _run(intake.refused)
-        result.set_exception(error)
-        return result
-    done = journal.submit(intake.statements)
-
-    def written(done: "asyncio.Future[None]") -> None:
-        error = done.exception() or _first_failure(intake.earlier)
-        if error is None:
-            _run(intake.accepted)
-            result.set_result(intake.sequence_numbers)
-        else:
-            _run(intake.refused)
-            result.set_exception(error)
-
-    done.add_done_callback(written)
-    return result
-
-
-def _first_failure(futures: Iterable["asyncio.Future[None]"]) -> BaseException | None:
-    return next((each.exception() for each in futures if each.done() and each.exception()), None)
-
-
-def _run(actions: Iterable[Callable[[], None]]) -> None:
-    for action in actions:
-        action()
 
 
 def _failed(error: BrokerError) -> "asyncio.Future[None]":
@@ -687,32 +617,3 @@ def _text(message_id: Any) -> str | None:
 def _least(first: int | None, second: int | None) -> int | None:
     given = [each for each in (first, second) if each is not None]
     return min(given) if given else None
-
-
-def _deleted(message: Message) -> Statement:
-    return (sql.DELETE_MESSAGE, (message.id,))
-
-
-def _inserted(entity: str, message: Message) -> Statement:
-    return (
-        sql.INSERT_MESSAGE,
-        (
-            message.id,
-            entity,
-            message.sequence_number,
-            message.content.raw,
-            message.message_id,
-            message.session_id,
-            message.enqueued_ms,
-            int(message.state),
-            message.scheduled_ms,
-            message.ttl_ms,
-            message.delivery_count,
-            message.lock_token,
-            message.locked_until_ms,
-            message.enqueued_sequence_number,
-            message.dead_letter_source,
-            message.dead_letter_reason,
-            message.dead_letter_description,
-        ),
-    )

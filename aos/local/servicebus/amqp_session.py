@@ -4,7 +4,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aos.local.servicebus.codec import Described, Symbol, UInt
-from aos.local.servicebus.entity import Queue
 from aos.local.servicebus.errors import (
     BrokerError,
     InvalidFieldError,
@@ -22,6 +21,7 @@ from aos.local.servicebus.links import (
     SendingLink,
 )
 from aos.local.servicebus.message import MAX_BATCH_BYTES, MAX_MESSAGE_BYTES, Content
+from aos.local.servicebus.message_sessions import SessionQueue
 from aos.local.servicebus.performatives import (
     RECEIVER,
     SENDER,
@@ -37,9 +37,9 @@ from aos.local.servicebus.performatives import (
     error_value,
     rejected,
 )
+from aos.local.servicebus.queues import Queue
 from aos.local.servicebus.security import entity_path
 from aos.local.servicebus.session_links import SESSION_FILTER, SessionReceivingLink
-from aos.local.servicebus.sessions import SessionQueue
 
 if TYPE_CHECKING:
     import asyncio

@@ -1,0 +1,71 @@
+"""Taking messages in: all of a send or none, in one transaction, whatever entities they end up in."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from aos.local.servicebus.errors import BrokerError
+from aos.local.servicebus.journal import PUT_SEQUENCE, Journal, Statement
+from aos.local.servicebus.message import Content
+
+
+@dataclass(slots=True)
+class Intake:
+    """Messages on their way in: what to write, and what to do once that is written or refused."""
+
+    statements: list[Statement] = field(default_factory=list)
+    accepted: list[Callable[[], None]] = field(default_factory=list)
+    refused: list[Callable[[], None]] = field(default_factory=list)
+    earlier: list[asyncio.Future[None]] = field(default_factory=list)
+    sequence_numbers: list[int] = field(default_factory=list)
+    sequences: dict[str, int] = field(default_factory=dict)
+
+    def written(self) -> list[Statement]:
+        """All that is to be written, with the last sequence number of each entity once."""
+        return self.statements + [(PUT_SEQUENCE, last) for last in self.sequences.items()]
+
+
+class Destination(Protocol):
+    """Where messages can be sent: a queue or a topic."""
+
+    def take_in(self, content: Content, intake: Intake, scheduled_ms: int, forwarded: int = 0) -> None:
+        """Add one message to `intake`."""
+
+
+def accept(
+    destination: Destination, contents: Iterable[Content], journal: Journal
+) -> "asyncio.Future[list[int]]":
+    """Send messages to a queue or topic: all of them or none, in one transaction."""
+    intake = Intake()
+    result: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
+    try:
+        for content in contents:
+            destination.take_in(content, intake, content.scheduled_ms() or 0)
+    except BrokerError as error:
+        run(intake.refused)
+        result.set_exception(error)
+        return result
+    done = journal.submit(intake.written())
+
+    def written(done: "asyncio.Future[None]") -> None:
+        error = done.exception() or _first_failure(intake.earlier)
+        if error is None:
+            run(intake.accepted)
+            result.set_result(intake.sequence_numbers)
+        else:
+            run(intake.refused)
+            result.set_exception(error)
+
+    done.add_done_callback(written)
+    return result
+
+
+def _first_failure(futures: Iterable["asyncio.Future[None]"]) -> BaseException | None:
+    return next((each.exception() for each in futures if each.done() and each.exception()), None)
+
+
+def run(actions: Iterable[Callable[[], None]]) -> None:
+    """Do one after the other."""
+    for action in actions:
+        action()
