@@ -6,6 +6,8 @@ import signal
 import sys
 from pathlib import Path
 
+import uvloop
+
 from aos.local.taskhub import HubError, TaskHub, serve
 
 _GRACE_S = 2.0
@@ -36,7 +38,7 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=0, help="the port to listen on; 0 takes a free one")
     options = parser.parse_args()
     try:
-        asyncio.run(_run(options.db, options.host, options.port))
+        uvloop.run(_run(options.db, options.host, options.port))
     except HubError as error:
         print(error, file=sys.stderr)
         return 2

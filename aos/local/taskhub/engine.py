@@ -75,7 +75,6 @@ class Engine:
             if task is not None:
                 task.cancel()
                 await asyncio.wait([task])
-        self.dispatcher.wake()
         await self.journal.close()
         self._readers.shutdown()
         for connection in self._connections:

@@ -55,6 +55,7 @@ class TaskHub(WorkerCalls):
         if self._retention is not None:
             self._retention.cancel()
             await asyncio.wait([self._retention])
+        self.end_work()
         await self._engine.close()
 
     # -- instances

@@ -1,6 +1,5 @@
 """The hub over gRPC."""
 
-import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -17,7 +16,6 @@ _SERVICE = "TaskHubSidecarService"
 
 # A worker takes a stream that stays silent for two minutes for dead.
 _PING_AFTER_S = 20.0
-_PING = pb.WorkItem(healthPing=pb.HealthPing()).SerializeToString()
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", -1),
@@ -37,12 +35,14 @@ type Context = grpc.aio.ServicerContext[Any, Any]
 class Server:
     """A hub being served; `port` is the one it listens on."""
 
-    def __init__(self, server: grpc.aio.Server, port: int) -> None:
+    def __init__(self, server: grpc.aio.Server, port: int, hub: TaskHub) -> None:
         self._server = server
+        self._hub = hub
         self.port = port
 
     async def stop(self, grace: float | None = None) -> None:
-        """Stop listening; calls under way have `grace` seconds to end."""
+        """Stop listening and end the streams of work; other calls have `grace` seconds to end."""
+        self._hub.end_work()
         await self._server.stop(grace)
 
 
@@ -58,7 +58,7 @@ async def serve(hub: TaskHub, *, host: str = "127.0.0.1", port: int = 0) -> Serv
     if not bound:
         raise _cannot_listen(host, port, "in use or not permitted")
     await server.start()
-    return Server(server, bound)
+    return Server(server, bound, hub)
 
 
 def _check_free(host: str, port: int) -> None:
@@ -117,7 +117,7 @@ def _handlers(hub: TaskHub) -> dict[str, Handler]:
         for name, call in calls.items()
     }
     handlers["GetWorkItems"] = grpc.unary_stream_rpc_method_handler(
-        _streaming(lambda request: _with_pings(hub.encoded_work_items(request))),
+        _streaming(lambda request: hub.encoded_work_items(request, ping_after_s=_PING_AFTER_S)),
         request_deserializer=pb.GetWorkItemsRequest.FromString,
     )
     handlers["StreamInstanceHistory"] = grpc.unary_stream_rpc_method_handler(
@@ -159,22 +159,3 @@ def _streaming(call: Callable[[Any], AsyncIterator[Any]]) -> Callable[[Any, Cont
             await items.aclose()  # type: ignore[attr-defined]
 
     return stream
-
-
-async def _with_pings(items: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The items, and a ping whenever there was none for a while."""
-    following: asyncio.Future[bytes] | None = None
-    try:
-        while True:
-            following = asyncio.ensure_future(anext(items))
-            while not (await asyncio.wait([following], timeout=_PING_AFTER_S))[0]:
-                yield _PING
-            try:
-                yield following.result()
-            except StopAsyncIteration:
-                return
-    finally:
-        if following is not None:
-            following.cancel()
-            await asyncio.wait([following])
-        await items.aclose()  # type: ignore[attr-defined]

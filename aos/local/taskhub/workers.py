@@ -1,5 +1,6 @@
 """The calls that workers make: fetching work items, and bringing back what became of them."""
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterator
 
@@ -13,6 +14,8 @@ from aos.local.taskhub.records import Entity, Instance, Kind
 from aos.local.taskhub.schema import ACTIVITIES
 from aos.local.taskhub.turns import Turn
 
+_PING = pb.WorkItem(healthPing=pb.HealthPing()).SerializeToString()
+
 
 class WorkerCalls:
     """The worker's half of the hub."""
@@ -23,6 +26,7 @@ class WorkerCalls:
         self._instances = engine.instances
         self._entities = engine.entities
         self._dispatcher = engine.dispatcher
+        self._work_ended = False
 
     async def work_items(self, request: pb.GetWorkItemsRequest) -> AsyncIterator[pb.WorkItem]:
         """The work for one connected worker; closing the iterator gives back what it holds, at once."""
@@ -33,19 +37,30 @@ class WorkerCalls:
         finally:
             await stream.aclose()
 
-    async def encoded_work_items(self, request: pb.GetWorkItemsRequest) -> AsyncGenerator[bytes]:
-        """As `work_items`, each item in its wire form."""
+    async def encoded_work_items(
+        self, request: pb.GetWorkItemsRequest, *, ping_after_s: float | None = None
+    ) -> AsyncGenerator[bytes]:
+        """As `work_items`, each item in its wire form; with a health ping after each silence so long."""
         worker = self._dispatcher.connect(request)
         try:
-            while not self._engine.closed:
+            while not self._work_ended:
                 lease = self._dispatcher.take(worker)
                 if lease is None:
                     worker.work.clear()
-                    await worker.work.wait()
+                    try:
+                        async with asyncio.timeout(ping_after_s):
+                            await worker.work.wait()
+                    except TimeoutError:
+                        yield _PING
                 elif await self._prepare(lease):
                     yield workitems.encode(lease)
         finally:
             self._dispatcher.disconnect(worker)
+
+    def end_work(self) -> None:
+        """End all streams of work items, for good; what they had leased goes back."""
+        self._work_ended = True
+        self._dispatcher.wake()
 
     async def _prepare(self, lease: Lease) -> bool:
         """Make the item complete; False if the lease was lost meanwhile."""
