@@ -260,11 +260,6 @@ def event_named(operation: str, arguments: Mapping[str, Any] | None = None) -> E
         raise InvalidInput(f"operation {operation!r}: {error}") from error
 
 
-def outcome_json(outcome: Outcome) -> dict[str, Any]:
-    """Return the outcome as a JSON object; ``outcome`` is ``assigned``, ``refused`` or ``moved``."""
-    return {"outcome": type(outcome).__name__.lower(), **asdict(outcome)}
-
-
 def allowed_events(state: AgentState | None) -> tuple[str, ...]:
     """Return the names of the events that ``state`` takes; ``None`` is an instance that does not exist."""
     if state is None:

@@ -15,7 +15,7 @@ counted twice. Reservations that are still held are never forgotten.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from typing import Any
 
@@ -84,14 +84,6 @@ class Compact:
 
 
 type Event = Reserve | Settle | Release | SetLimit | Compact
-
-_EVENTS: Mapping[str, type[Event]] = {
-    "reserve": Reserve,
-    "settle": Settle,
-    "release": Release,
-    "set_limit": SetLimit,
-    "compact": Compact,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,27 +225,6 @@ def advance(budget: Budget, event: Event) -> tuple[Budget, Result]:
             return changed, Adjusted(changed.available)
         case Compact(before):
             return _compact(budget, before), Adjusted(budget.available)
-
-
-def event_named(operation: str, arguments: Mapping[str, Any]) -> Event:
-    """Build the event that an entity operation stands for: ``reserve``, ``set_limit``...
-
-    Raises:
-        InvalidInput: no such event, or its arguments do not fit.
-    """
-    kind = _EVENTS.get(operation)
-    if kind is None:
-        raise InvalidInput(f"a budget has no operation {operation!r}; it has {', '.join(_EVENTS)}")
-    try:
-        return kind(**arguments)
-    except TypeError as error:
-        raise InvalidInput(f"operation {operation!r}: {error}") from error
-
-
-def result_json(result: Result) -> dict[str, Any]:
-    """Return the result as a JSON object; ``result`` is ``reserved``, ``refused``, ``not_reserved``..."""
-    name = "not_reserved" if isinstance(result, NotReserved) else type(result).__name__.lower()
-    return {"result": name, **asdict(result)}
 
 
 def _reserve(budget: Budget, event: Reserve) -> tuple[Budget, Result]:

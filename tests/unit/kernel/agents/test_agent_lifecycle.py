@@ -156,11 +156,6 @@ def test_events_are_built_from_operation_names():
         lifecycle.event_named("assign", {"wrk": "w"})
 
 
-def test_outcomes_become_json():
-    refused = json.loads(json.dumps(lifecycle.outcome_json(Refused(AgentState.FAILED, "no model"))))
-    assert refused == {"outcome": "refused", "state": "failed", "reason": "no model"}
-
-
 WORK = st.sampled_from(["a", "b", "c", "d"])
 EVENTS = st.one_of(
     st.builds(Register, st.sampled_from(["d1", "d2"]), st.booleans()),

@@ -22,9 +22,7 @@ from aos.kernel.scheduling.budget import (
     Settle,
     Settled,
     advance,
-    event_named,
     micro_usd,
-    result_json,
     usd,
 )
 
@@ -139,17 +137,6 @@ def test_what_is_no_amount_is_refused(dollars: float | str):
 @given(st.integers(0, 10**12))
 def test_micro_dollars_survive_being_shown(micro: int):
     assert micro_usd(usd(micro)) == micro
-
-
-def test_operations_become_events_and_results_json():
-    assert event_named("reserve", {"id": "a", "amount": 5, "at": 1}) == Reserve("a", 5, 1)
-    assert event_named("set_limit", {"limit": 5}) == SetLimit(5)
-    with pytest.raises(InvalidInput, match="no operation 'rob'; it has reserve, settle"):
-        event_named("rob", {})
-    with pytest.raises(InvalidInput, match="operation 'settle'"):
-        event_named("settle", {"id": "a"})
-    assert result_json(Refused(3, 5)) == {"result": "refused", "available": 3, "asked": 5}
-    assert result_json(NotReserved("a")) == {"result": "not_reserved", "id": "a"}
 
 
 IDS = st.sampled_from([f"r{n}" for n in range(8)])
