@@ -81,7 +81,7 @@ def _take(plan: Plan, state: RunState, event: Event, at: float) -> Result:
         case TimerFired():
             return _timer_fired(state, event)
         case Rang():
-            return _rang(state, event)
+            return _rang(plan, state, event)
         case ApprovalRead():
             return _approval_read(plan, state, event)
         case CancelRead():
@@ -186,23 +186,23 @@ def _timer_fired(state: RunState, event: TimerFired) -> Result:
             return state, ()
 
 
-def _rang(state: RunState, event: Rang) -> Result:
+def _rang(plan: Plan, state: RunState, event: Rang) -> Result:
     if event.kind == "cancel":
         return state, (ReadCancel(),)
     if event.kind == "resolution":
-        return _unpark(state, event.step)
+        return _unpark(plan, state, event.step)
     step = state.steps.get(event.step or "")
     if step is None or step.status is not StepStatus.AWAITING_APPROVAL:
         return state, ()
     return state, (SettleApproval(str(event.step)),)
 
 
-def _unpark(state: RunState, name: str | None) -> Result:
+def _unpark(plan: Plan, state: RunState, name: str | None) -> Result:
     """Dispatch every parked work of this step again: the row says what the operator found."""
     commands: list[Command] = []
     step = state.steps.get(name or "")
     if name and step and step.status is StepStatus.PARKED:
-        state, started = _dispatch(state, name, step)
+        state, started = _dispatch(plan, state, name, step)
         commands += started
     undo = state.undo.get(name or "")
     if name and undo and undo.status is StepStatus.PARKED:
@@ -219,7 +219,7 @@ def _approval_read(plan: Plan, state: RunState, event: ApprovalRead) -> Result:
     if event.status != "approved":
         return _failed(state, event.step, step, _refusal(event))
     if plan[event.step].kind != "approval":
-        return _dispatch(state, event.step, step)
+        return _dispatch(plan, state, event.step, step)
     state = _put(state, event.step, replace(step, status=StepStatus.COMPLETED))
     return state, (_record("step.completed", event.step),)
 
@@ -269,7 +269,7 @@ def _admit(plan: Plan, state: RunState) -> Result:
         if state.draining:
             continue
         if planned.kind in ("agent", "tool"):
-            state, started = _dispatch(state, name, step)
+            state, started = _dispatch(plan, state, name, step)
             commands += started
         else:
             state = _put(state, name, replace(step, status=StepStatus.PREPARING))
@@ -291,10 +291,13 @@ def _inherits_skip(planned: PlannedStep, state: RunState) -> bool:
     return skipped and not planned.conditional
 
 
-def _dispatch(state: RunState, name: str, step: StepState) -> tuple[RunState, tuple[Command, ...]]:
+def _dispatch(
+    plan: Plan, state: RunState, name: str, step: StepState
+) -> tuple[RunState, tuple[Command, ...]]:
     attempt = step.attempt + 1
     state = _put(state, name, replace(step, status=StepStatus.RUNNING, attempt=attempt, wake_at=None))
-    return state, (_record("step.scheduled", name, attempt), RunStep(name, attempt))
+    final = step.failures + 1 >= plan[name].max_attempts
+    return state, (_record("step.scheduled", name, attempt), RunStep(name, attempt, final=final))
 
 
 def _stop(plan: Plan, state: RunState) -> Result:

@@ -58,7 +58,8 @@ def dispatch(state: RunState, name: str, undo: StepState) -> Result:
     attempt = undo.attempt + 1
     state = _put(state, name, replace(undo, status=StepStatus.RUNNING, attempt=attempt, wake_at=None))
     record = Record("compensation.started", {"step": name, "attempt": attempt})
-    return state, (record, RunStep(name, attempt, compensation=True))
+    final = undo.failures + 1 >= MAX_ATTEMPTS
+    return state, (record, RunStep(name, attempt, compensation=True, final=final))
 
 
 def compensated(state: RunState, event: StepEnded, at: float) -> Result:

@@ -211,11 +211,15 @@ class Prepare:
 
 @dataclass(frozen=True, slots=True)
 class RunStep:
-    """Dispatch a step or its compensation; answered by ``StepEnded``."""
+    """Dispatch a step or its compensation; answered by ``StepEnded``.
+
+    ``final``: no further attempt follows if this one fails.
+    """
 
     step: str
     attempt: int
     compensation: bool = False
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)

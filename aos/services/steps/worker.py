@@ -62,9 +62,7 @@ class StepWorker:
             Unavailable: no result could be written: the message is to be delivered again.
         """
         if message.conclude is not None:
-            at = await self.conclude(message, message.conclude, retryable=False)
-            if at is not None:
-                await self._queue.send(message.again(), at=at)
+            await self.give_up(message, message.conclude)
             return
         if await self._rows.result(message.run, message.label, message.attempt) is None:
             end = await self._run(message)
@@ -77,11 +75,13 @@ class StepWorker:
     async def give_up(self, message: StepMessage, reason: str) -> None:
         """End a step whose message could not be worked on: it failed for good."""
         at = await self.conclude(message, reason, retryable=False)
-        if at is not None:
+        if at is None:
+            await self._ring(message)
+        else:
             await self._queue.send(message.again(conclude=reason), at=at)
 
     async def conclude(self, message: StepMessage, reason: str, *, retryable: bool) -> float | None:
-        """Write that the step failed, unless it has a result, and ring.
+        """Write that the step failed, unless it has a result.
 
         An effect of it whose outcome nobody knows parks it instead. While an attempt may still be
         acting nothing is written, and the time at which to come back is returned.
@@ -102,7 +102,6 @@ class StepWorker:
                 facts = [await self._unknown(message, effect, reason) for effect in unknown]
                 result = StepResult("parked", reason=parked, facts=tuple(facts))
             await self._rows.write_result(message.run, message.label, message.attempt, result)
-        await self._ring(message)
         return None
 
     async def _unknown(self, message: StepMessage, effect: str, reason: str) -> str:

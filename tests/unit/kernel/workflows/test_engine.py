@@ -337,7 +337,7 @@ def answer(shell: Shell, command: Command, data: st.DataObject) -> Event:
     match command:
         case Prepare(step):
             return Prepared(step, data.draw(st.sampled_from(("ready", "skipped", "failed"))), seconds=5.0)
-        case RunStep(step, attempt, compensation):
+        case RunStep(step, attempt, compensation, _):
             results = (
                 ("completed",) * 3
                 + ("failed", "parked")

@@ -1,0 +1,1 @@
+"""Functions make it durable: the only place that knows triggers, orchestrators and entities."""

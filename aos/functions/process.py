@@ -1,0 +1,32 @@
+"""What a worker process holds: one system, opened when the first function needs it."""
+
+from __future__ import annotations
+
+import functools
+
+from aos.functions.durable_client import DurableEngine
+from aos.services.environment.settings import Settings, load_settings
+from aos.services.system import System, open_queue, open_system
+
+
+@functools.cache
+def settings() -> Settings:
+    """Return the settings of this process."""
+    return load_settings()
+
+
+@functools.cache
+def engine() -> DurableEngine:
+    """Return the process's way to the durable engine."""
+    return DurableEngine(settings().tenant)
+
+
+@functools.cache
+def system() -> System:
+    """Return the process's services.
+
+    Raises:
+        InvalidSetting: something in the settings, the policies or the application is wrong.
+        InvalidDefinition: a workflow of the application is.
+    """
+    return open_system(settings(), engine(), open_queue(settings()))

@@ -1,0 +1,52 @@
+"""The Service Bus functions: steps are run, and steps that cannot be run are ended."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import azure.functions as func
+
+from aos.functions.process import engine, system
+from aos.kernel.errors import InvalidInput
+from aos.kernel.messaging.step_message import AGENT_STEPS, StepMessage
+
+_LOG = logging.getLogger(__name__)
+
+blueprint = func.Blueprint()
+
+
+@blueprint.service_bus_queue_trigger(
+    arg_name="message", queue_name=AGENT_STEPS, connection="ServiceBusConnection"
+)
+@blueprint.generic_input_binding(arg_name="client", type="durableClient")
+async def run_agent_step(message: func.ServiceBusMessage, client: str) -> None:
+    """Run a step. A failure of the step is its result; this raises only when none could be written."""
+    engine().attach(client)
+    await system().worker.handle(_step(message))
+
+
+@blueprint.service_bus_queue_trigger(
+    arg_name="message", queue_name=f"{AGENT_STEPS}/$DeadLetterQueue", connection="ServiceBusConnection"
+)
+@blueprint.generic_input_binding(arg_name="client", type="durableClient")
+async def end_dead_letter(message: func.ServiceBusMessage, client: str) -> None:
+    """End a step whose message was delivered too often: nothing waits for it for ever."""
+    engine().attach(client)
+    try:
+        step = _step(message)
+    except InvalidInput as error:
+        _LOG.error("message %s is dropped: %s", message.message_id, error.message)
+        return
+    reason = message.dead_letter_reason or "unknown"
+    await system().worker.give_up(step, f"the step's message was dead-lettered ({reason})")
+
+
+def _step(message: func.ServiceBusMessage) -> StepMessage:
+    try:
+        value = json.loads(message.get_body())
+    except ValueError as error:
+        raise InvalidInput(f"this is no step message: {error}") from None
+    if not isinstance(value, dict):
+        raise InvalidInput("this is no step message: it is not an object")
+    return StepMessage.from_json(value)

@@ -1,0 +1,25 @@
+"""The timer functions: sweeps that make good what a crash left half done."""
+
+from __future__ import annotations
+
+import logging
+
+import azure.functions as func
+
+from aos.functions.process import engine, system
+
+_LOG = logging.getLogger(__name__)
+UNANSWERED_S = 20.0
+
+blueprint = func.Blueprint()
+
+
+@blueprint.timer_trigger(arg_name="timer", schedule="*/20 * * * * *", run_on_startup=True)
+@blueprint.generic_input_binding(arg_name="client", type="durableClient")
+async def ring_again(timer: func.TimerRequest, client: str) -> None:
+    """Ring the doorbells that nobody answered: runs that never started, decisions that were not read."""
+    del timer
+    engine().attach(client)
+    rung = await system().doorbells.ring_again(UNANSWERED_S)
+    if rung:
+        _LOG.info("rang %d doorbells again", rung)
