@@ -36,14 +36,14 @@ async def _serving(config: Path) -> AsyncIterator[tuple[asyncio.subprocess.Proce
     """A broker process on the database beside `config`, and a client; killed at the end, as by a crash."""
     process = await _start("--config", config, "--port", "0", "--db", config.with_name("bus.db"))
     assert process.stdout is not None
-    try:
-        line = (await asyncio.wait_for(process.stdout.readline(), 20)).decode().strip()
-        async with ServiceBusClient.from_connection_string(line, retry_total=0) as client:
+    line = (await asyncio.wait_for(process.stdout.readline(), 20)).decode().strip()
+    async with ServiceBusClient.from_connection_string(line, retry_total=0) as client:
+        try:
             yield process, client
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
 
 
 async def test_what_was_acknowledged_survives_a_kill_and_what_was_settled_stays_settled(config: Path):
@@ -51,8 +51,11 @@ async def test_what_was_acknowledged_survives_a_kill_and_what_was_settled_stays_
     async with _serving(config) as (process, client):
         sender, unique = client.get_queue_sender("work"), client.get_queue_sender("unique")
         receiver = client.get_queue_receiver("work")
-        await sender.send_messages([ServiceBusMessage(str(number)) for number in range(10)])
-        await unique.send_messages(ServiceBusMessage("1", message_id="same"))
+        await asyncio.gather(
+            sender.send_messages([ServiceBusMessage(str(number)) for number in range(10)]),
+            unique.send_messages(ServiceBusMessage("1", message_id="same")),
+            receiver.__aenter__(),
+        )
         [scheduled] = await sender.schedule_messages(ServiceBusMessage("later"), due)
         messages: list = []
         while len(messages) < 4:
@@ -66,7 +69,10 @@ async def test_what_was_acknowledged_survives_a_kill_and_what_was_settled_stays_
         await process.wait()
 
     async with _serving(config) as (_, client):
-        receiver = client.get_queue_receiver("work")
+        receiver, unique = client.get_queue_receiver("work"), client.get_queue_sender("unique")
+        dead_receiver = client.get_queue_receiver("work", sub_queue="deadletter")
+        peeker = client.get_queue_receiver("unique")
+        await asyncio.gather(*(each.__aenter__() for each in (receiver, unique, dead_receiver, peeker)))
         got: list = []
         while len(got) < 8:
             batch = await receiver.receive_messages(20, max_wait_time=5)
@@ -76,16 +82,14 @@ async def test_what_was_acknowledged_survives_a_kill_and_what_was_settled_stays_
         assert [message.delivery_count for message in got] == [1] + [0] * 7
         [deferred] = await receiver.receive_deferred_messages(messages[2].sequence_number)
         assert str(deferred) == "2"
-        dead_receiver = client.get_queue_receiver("work", sub_queue="deadletter")
         [dead] = await dead_receiver.receive_messages(5, max_wait_time=5)
         assert (str(dead), dead.dead_letter_reason) == ("1", "bad")
         peeked = await receiver.peek_messages(20, sequence_number=1)
         assert "0" not in [str(message) for message in peeked]
         [later] = await receiver.peek_messages(1, sequence_number=scheduled)
         assert str(later) == "later"
-        unique = client.get_queue_sender("unique")
         await unique.send_messages(ServiceBusMessage("2", message_id="same"))
-        assert len(await client.get_queue_receiver("unique").peek_messages(5)) == 1
+        assert len(await peeker.peek_messages(5)) == 1
 
 
 async def test_a_kill_amid_a_stream_of_sends_loses_none_that_was_acknowledged(config: Path):

@@ -280,10 +280,8 @@ async def test_a_batch_may_hold_a_mebibyte(bus: Bus):
 
 async def test_competing_receivers_share_the_messages_and_get_each_once(bus: Bus):
     sender = await bus.sender("plain")
-    receivers = [
-        await bus.receiver("plain", prefetch_count=5),
-        await bus.receiver("plain", prefetch_count=5, max_wait_time=1),
-    ]
+    receivers = [bus.client.get_queue_receiver("plain", prefetch_count=5) for _ in range(2)]
+    await asyncio.gather(*(receiver.__aenter__() for receiver in receivers))
     await sender.send_messages([ServiceBusMessage(str(number)) for number in range(40)])
     seen: list[str] = []
 
@@ -299,8 +297,7 @@ async def test_competing_receivers_share_the_messages_and_get_each_once(bus: Bus
     shares = await asyncio.gather(*map(drain, receivers))
     assert sorted(seen, key=int) == [str(number) for number in range(40)]
     assert all(share > 0 for share in shares)
-    for receiver in receivers:
-        await receiver.close()
+    await asyncio.gather(*(receiver.close() for receiver in receivers))
 
 
 async def test_closing_a_receiver_gives_back_what_it_had_prefetched(bus: Bus):

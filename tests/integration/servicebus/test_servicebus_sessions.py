@@ -42,12 +42,12 @@ async def _receive(receiver: ServiceBusReceiver, count: int) -> list[Any]:
 async def test_a_named_session_gives_its_own_messages_in_order(bus: Bus):
     await _send(bus, "a", "a1", "a2")
     await _send(bus, "b", "b1")
-    async with _session(bus, "a") as receiver:
-        messages = await _receive(receiver, 2)
-        assert [str(message) for message in messages] == ["a1", "a2"]
-        assert {message.session_id for message in messages} == {"a"}
-        for message in messages:
-            await receiver.complete_message(message)
+    receiver = await bus.session("a")
+    messages = await _receive(receiver, 2)
+    assert [str(message) for message in messages] == ["a1", "a2"]
+    assert {message.session_id for message in messages} == {"a"}
+    for message in messages:
+        await receiver.complete_message(message)
     async with _session(bus) as receiver:
         assert receiver.session.session_id == "b"
         [message] = await _receive(receiver, 1)
@@ -65,20 +65,20 @@ async def test_a_session_is_held_by_one_receiver_and_keeps_its_state(bus: Bus):
         until = await receiver.session.renew_lock()
         assert until == datetime.fromtimestamp(bus.clock.now_ms() / 1000, UTC) + timedelta(minutes=1)
     assert [each async for each in bus.client.list_queue_sessions(QUEUE)] == ["s"]
-    async with _session(bus, "s") as receiver:
-        assert await receiver.session.get_state() == b"progress"
-        await receiver.session.set_state(None)
-    assert [each async for each in bus.client.list_queue_sessions(QUEUE)] == []
+    receiver = await bus.session("s")
+    assert await receiver.session.get_state() == b"progress"
+    await receiver.session.set_state(None)
+    assert bus.broker.namespace.queue(QUEUE).session_ids(None) == []
 
 
 async def test_closing_a_session_gives_back_its_messages_uncounted(bus: Bus):
     await _send(bus, "c", "c1")
     async with _session(bus, "c") as receiver:
         await _receive(receiver, 1)
-    async with _session(bus, "c") as receiver:
-        [message] = await _receive(receiver, 1)
-        assert message.delivery_count == 0
-        await receiver.complete_message(message)
+    receiver = await bus.session("c")
+    [message] = await _receive(receiver, 1)
+    assert message.delivery_count == 0
+    await receiver.complete_message(message)
 
 
 async def test_a_session_lock_that_expires_is_lost_and_its_messages_come_again_counted(bus: Bus):
@@ -88,11 +88,10 @@ async def test_a_session_lock_that_expires_is_lost_and_its_messages_come_again_c
     bus.clock.advance(61)
     with pytest.raises((SessionLockLostError, ServiceBusError)):
         await receiver.complete_message(message)
-    await receiver.close()
-    async with _session(bus, "d") as second:
-        [again] = await _receive(second, 1)
-        assert again.delivery_count == 1
-        await second.complete_message(again)
+    second = await bus.session("d")
+    [again] = await _receive(second, 1)
+    assert again.delivery_count == 1
+    await second.complete_message(again)
     assert bus.count(QUEUE) == 0
 
 
@@ -113,20 +112,20 @@ async def test_sessions_are_asked_for_where_they_are_required_and_only_there(bus
 
 async def test_dead_letters_of_a_session_are_received_without_one(bus: Bus):
     await _send(bus, "e", "e1")
-    async with _session(bus, "e") as receiver:
-        [message] = await _receive(receiver, 1)
-        await receiver.dead_letter_message(message, reason="r")
+    receiver = await bus.session("e")
+    [message] = await _receive(receiver, 1)
+    await receiver.dead_letter_message(message, reason="r")
     [dead] = await bus.dead_letters(QUEUE)
     assert (str(dead), dead.session_id, dead.dead_letter_reason) == ("e1", "e", "r")
 
 
 async def test_a_deferred_message_of_a_session_is_received_under_its_lock(bus: Bus):
     await _send(bus, "f", "f1")
-    async with _session(bus, "f") as receiver:
-        [message] = await _receive(receiver, 1)
-        await receiver.defer_message(message)
-        [deferred] = await receiver.receive_deferred_messages(message.sequence_number)
-        await receiver.complete_message(deferred)
+    receiver = await bus.session("f")
+    [message] = await _receive(receiver, 1)
+    await receiver.defer_message(message)
+    [deferred] = await receiver.receive_deferred_messages(message.sequence_number)
+    await receiver.complete_message(deferred)
     assert bus.count(QUEUE) == 0
 
 
@@ -137,15 +136,15 @@ async def test_a_restart_keeps_the_states_of_sessions(tmp_path: Path):
     await broker.send(QUEUE, b"x", session_id="g")
     await broker.serve()
     bus = Bus.connect(broker, clock)
-    async with _session(bus, "g") as receiver:
-        await _receive(receiver, 1)
-        await receiver.session.set_state("kept")
+    receiver = await bus.session("g")
+    await _receive(receiver, 1)
+    await receiver.session.set_state("kept")
     await bus.close()
     broker = await Broker.open(tmp_path / "bus.db", queues, clock=clock)
     await broker.serve()
     bus = Bus.connect(broker, clock)
-    async with _session(bus) as receiver:
-        assert await receiver.session.get_state() == b"kept"
-        [message] = await _receive(receiver, 1)
-        assert (str(message), message.delivery_count) == ("x", 0)
+    receiver = await bus.session("g")
+    assert await receiver.session.get_state() == b"kept"
+    [message] = await _receive(receiver, 1)
+    assert (str(message), message.delivery_count) == ("x", 0)
     await bus.close()
