@@ -7,11 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from aos.local.host.broker import queue_name
-from aos.local.host.console import Console
+from aos.local.host.calls import WorkerLostError
 from aos.local.host.errors import HostError
 from aos.local.host.functions import Function
 from aos.local.host.hostjson import BusSettings
-from aos.local.host.process import WorkerLostError
 from aos.local.host.supervisor import Supervisor
 from aos.local.servicebus import Broker, BrokerError, EntityNotFoundError, LockLostError, ReceivedMessage
 
@@ -28,9 +27,8 @@ class BusTriggers:
         broker: Broker,
         settings: BusSettings,
         supervisor: Supervisor,
-        console: Console,
     ) -> None:
-        self._triggers = [BusTrigger(each, broker, settings, supervisor, console) for each in functions]
+        self._triggers = [BusTrigger(each, broker, settings, supervisor) for each in functions]
         self._closing: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -60,12 +58,10 @@ class BusTrigger:
         broker: Broker,
         settings: BusSettings,
         supervisor: Supervisor,
-        console: Console,
     ) -> None:
         self._function = function
         self._settings = settings
         self._supervisor = supervisor
-        self._console = console
         self._queue = queue_name(function)
         try:
             self._receiver = broker.receiver(self._queue)
@@ -82,7 +78,7 @@ class BusTrigger:
 
     def start(self) -> None:
         """Begin to receive."""
-        self._loop = asyncio.create_task(self._receive())
+        self._loop = self._supervisor.spawn(self._receive())
 
     async def pause(self) -> None:
         """Receive no more. The receive under way is ended, not cancelled: what it had locked comes back."""
@@ -106,7 +102,7 @@ class BusTrigger:
                 await self._free.wait()
                 continue
             for message in await self._receiver.receive(room, _POLL_S):
-                task = asyncio.create_task(self._handle(message))
+                task = self._supervisor.spawn(self._handle(message))
                 self._handling.add(task)
                 task.add_done_callback(self._handled)
 
@@ -166,7 +162,7 @@ class BusTrigger:
 
     def _say(self, message: ReceivedMessage, what: str) -> None:
         name = message.message_id or message.sequence_number
-        self._console.say(f"{self._queue}: message {name}: {what}; it will be delivered again")
+        self._supervisor.say(f"{self._queue}: message {name}: {what}; it will be delivered again")
 
 
 def trigger_metadata(message: ReceivedMessage) -> dict[str, Any]:

@@ -1,15 +1,15 @@
 """Durable functions: work items from the hub to the worker, and what came of them back."""
 
 import asyncio
-from collections.abc import Iterable
-from typing import Any
+import contextlib
+from collections.abc import AsyncGenerator, Iterable
+from typing import Any, cast
 
 import durabletask.internal.orchestrator_service_pb2 as pb
 
-from aos.local.host.console import Console
+from aos.local.host.calls import Failure, Result, WorkerLostError
 from aos.local.host.functions import Function, Trigger
 from aos.local.host.hostjson import DurableSettings
-from aos.local.host.process import Failure, Result, WorkerLostError
 from aos.local.host.supervisor import Supervisor
 from aos.local.taskhub import HubError, TaskHub
 
@@ -25,12 +25,10 @@ class DurablePump:
         hub: TaskHub,
         settings: DurableSettings,
         supervisor: Supervisor,
-        console: Console,
     ) -> None:
         self._hub = hub
         self._settings = settings
         self._supervisor = supervisor
-        self._console = console
         self._functions = {(each.trigger, each.durable_name.lower()): each for each in functions}
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.Task[None] | None = None
@@ -38,7 +36,7 @@ class DurablePump:
 
     def start(self) -> None:
         """Begin to take work."""
-        self._loop = asyncio.create_task(self._take())
+        self._loop = self._supervisor.spawn(self._take())
 
     def pause(self) -> None:
         """Take no more work. Items that the hub still hands out are given back when the pump closes."""
@@ -58,13 +56,17 @@ class DurablePump:
             maxConcurrentEntityWorkItems=self._settings.entities,
             worker_instance_id=_WORKER,
         )
-        async for item in self._hub.work_items(request):
-            if self._paused:
-                continue
-            task = asyncio.create_task(self._work(item))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-            await self._supervisor.ready()
+        items = self._hub.work_items(request)
+        async with contextlib.aclosing(
+            cast("AsyncGenerator[pb.WorkItem]", items)
+        ):  # gives back what is leased
+            async for item in items:
+                if self._paused:
+                    continue
+                task = self._supervisor.spawn(self._work(item))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+                await self._supervisor.ready()
 
     async def _work(self, item: pb.WorkItem) -> None:
         kind = item.WhichOneof("request")
@@ -79,7 +81,7 @@ class DurablePump:
                 case _:
                     raise AssertionError(f"the hub sent a work item {kind}")
         except HubError as error:
-            self._console.say(f"the hub did not take the result of a {kind}: {error}")
+            self._supervisor.say(f"the hub did not take the result of a {kind}: {error}")
 
     async def _orchestrate(self, request: pb.OrchestratorRequest, token: str) -> None:
         name = _orchestration_name(request)
@@ -142,7 +144,7 @@ class DurablePump:
         message = (
             f"the {kind} function {name!r} does not exist or is disabled; this app has: {known or 'none'}"
         )
-        self._console.say(message)
+        self._supervisor.say(message)
         return Failure(UNKNOWN_FUNCTION, message)
 
 

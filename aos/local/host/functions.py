@@ -65,7 +65,7 @@ def functions_of(
         if not problems:
             functions.append(_function(name, str(entry["id"]), bindings, settings, only))
     if refusals:
-        raise HostError("this host cannot serve the app:\n  " + "\n  ".join(refusals), code=1)
+        raise HostError("this host cannot serve the app: " + "; ".join(refusals), code=1)
     if not functions:
         raise HostError("the app has no functions", code=1)
     return functions
@@ -74,6 +74,8 @@ def functions_of(
 def _refusals(entry: Mapping[str, Any]) -> Iterable[str]:
     if entry.get("retry"):
         yield "a retry policy is not supported"
+    if entry.get("settlement"):
+        yield "a settlement client is not supported"
     for binding in entry["bindings"]:
         kind, direction = str(binding["type"]), str(binding.get("direction", "in")).lower()
         label = f"binding {binding.get('name')!r} of type {kind}"
@@ -83,6 +85,8 @@ def _refusals(entry: Mapping[str, Any]) -> Iterable[str]:
                     yield f"{label} with {what} ({key}) is not supported"
             if kind == Trigger.BUS and str(binding.get("cardinality", "one")).lower() == "many":
                 yield f"{label} with cardinality many is not supported"
+            if entry.get("deferred"):
+                yield f"{label} with an SDK type as its parameter is not supported"
         elif (kind.lower(), direction) not in _OTHER_BINDINGS:
             yield f"{label} ({direction}) is not supported"
 

@@ -11,6 +11,7 @@ import uuid
 from pathlib import Path
 from typing import Any, Protocol
 
+from aos.local.host.background import Background
 from aos.local.host.broker import (
     connect,
     connect_default,
@@ -60,6 +61,9 @@ class Host:
         self._id = uuid.uuid4().hex
         self._started = time.monotonic()
         self._stopped = asyncio.Event()
+        self._background = Background()
+        self._supervisor: Supervisor | None = None
+        self._front: FrontEnd | None = None
         self.port = options.port
 
     @classmethod
@@ -69,7 +73,7 @@ class Host:
         try:
             await host._start()
         except BaseException:
-            await host._stack.aclose()
+            await host._end()
             raise
         return host
 
@@ -79,33 +83,47 @@ class Host:
         return f"http://{self._options.host}:{self.port}"
 
     async def wait(self) -> None:
-        """Return when the host was stopped; `HostError` when no worker can be kept running."""
+        """Return when the host was stopped; `HostError` when it cannot go on."""
         stopped = asyncio.create_task(self._stopped.wait())
-        await asyncio.wait([stopped, self._supervisor.failed], return_when=asyncio.FIRST_COMPLETED)
+        either: list[asyncio.Future[Any]] = [stopped, self._background.failed]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
-        if self._supervisor.failed.done() and not self._supervisor.failed.cancelled():
-            self._supervisor.failed.result()
+        if self._background.failed.done():
+            self._background.failed.result()
 
     async def stop(self) -> None:
         """Stop taking work, let running invocations finish for the grace period, then end everything."""
         self._console.say("stopping")
-        self._front.stop_accepting()
+        if self._front is not None:
+            self._front.stop_accepting()
         for listener in self._listeners:
             listener.pause()
-        await self._supervisor.drain(self._options.grace_s)
-        await self._stack.aclose()
+        if self._supervisor is not None:
+            await self._supervisor.drain(self._options.grace_s)
+        await self._end()
         self._stopped.set()
         self._console.say("stopped")
 
     def kill(self) -> None:
         """End the worker at once."""
-        self._supervisor.kill()
+        if self._supervisor is not None:
+            self._supervisor.kill()
+
+    async def _end(self) -> None:
+        """The worker first, so that what it was doing can be given back; then everything below it."""
+        if self._supervisor is not None:
+            await self._supervisor.stop()
+        for listener in self._listeners:
+            await listener.close()
+        if self._front is not None:
+            await self._front.close()
+        await self._stack.aclose()
 
     async def _start(self) -> None:
         options = self._options
         self._app = _app_folder(options.app)
-        self._host_json = read_host_json(self._app)
         self._settings = app_settings(self._app, os.environ, options.env)
+        self._host_json = read_host_json(self._app, self._settings)
         _require_script(self._app, self._settings)
         topology_path = topology_file(options.topology, self._app)
         topology = read_topology(topology_path) if topology_path else None
@@ -114,10 +132,9 @@ class Host:
         self._data = self._lock_data()
         hub = await self._open_hub()
         broker = await self._open_broker(topology) if topology else None
-        self._stack.push_async_callback(self._close_listeners)
-        broker = await self._load(broker)
-        self._listeners = self._make_listeners(hub, broker)
-        await self._open_front(sock)
+        supervisor, broker = await self._load(broker)
+        self._listeners = self._make_listeners(supervisor, hub, broker)
+        await self._open_front(sock, supervisor)
         for listener in self._listeners:
             listener.start()
         self._announce()
@@ -138,12 +155,12 @@ class Host:
         reason = error.strerror if isinstance(error, OSError) else "no such port"
         return HostError(f"cannot listen on {self._options.host} port {self._options.port}: {reason}")
 
-    async def _open_front(self, sock: socket.socket) -> None:
+    async def _open_front(self, sock: socket.socket, supervisor: Supervisor) -> None:
         table = RouteTable(self._functions, self._host_json.route_prefix)
-        self._front = FrontEnd(self._supervisor, table, self._admin(), self._host_json.response_headers)
-        self._stack.push_async_callback(self._front.close)
+        front = FrontEnd(supervisor, table, self._admin(supervisor), self._host_json.response_headers)
+        self._front = front
         try:
-            await self._front.start(sock)
+            await front.start(sock)
         except OSError as error:
             raise self._port_error(error) from error
 
@@ -174,19 +191,19 @@ class Host:
         connect_default(self._settings, broker.connection_string)
         return broker
 
-    async def _load(self, broker: Broker | None) -> Broker | None:
+    async def _load(self, broker: Broker | None) -> tuple[Supervisor, Broker | None]:
         """Start the worker and learn the functions; again with more settings when triggers need them."""
-        await self._start_worker()
+        supervisor = await self._start_worker()
         if any(function.trigger is Trigger.BUS for function in self._functions):
             broker = broker or await self._open_broker(topology_of(self._functions))
             missing = connect(self._functions, self._settings, broker.connection_string)
             if missing:
                 self._settings |= missing
-                await self._supervisor.stop()
-                await self._start_worker()
-        return broker
+                await supervisor.stop()
+                supervisor = await self._start_worker()
+        return supervisor, broker
 
-    async def _start_worker(self) -> None:
+    async def _start_worker(self) -> Supervisor:
         durable = self._host_json.durable
         client = client_configuration(durable, self._rpc_port, self.url)
         hello = {
@@ -195,43 +212,39 @@ class Host:
             "log_level": self._host_json.log_level,
             "verbose": self._options.verbose,
         }
-        self._supervisor = Supervisor(self._app, self._settings, hello, self._console, self._host_json)
-        self._stack.push_async_callback(self._supervisor.stop)
-        metadata = await self._supervisor.start()
+        supervisor = Supervisor(self._settings, hello, self._console, self._host_json, self._background)
+        self._supervisor = supervisor
+        metadata = await supervisor.start()
         self._functions = functions_of(metadata, self._settings, self._host_json.functions)
+        return supervisor
 
-    def _make_listeners(self, hub: TaskHub, broker: Broker | None) -> list[Listener]:
+    def _make_listeners(self, supervisor: Supervisor, hub: TaskHub, broker: Broker | None) -> list[Listener]:
         active = [function for function in self._functions if not function.disabled]
         of = {kind: [each for each in active if each.trigger is kind] for kind in Trigger}
-        run = self._supervisor, self._console
         durable = of[Trigger.ORCHESTRATION] + of[Trigger.ENTITY] + of[Trigger.ACTIVITY]
         listeners: list[Listener] = [
-            Timers(of[Trigger.TIMER], self._data / "timers.json", *run),
-            DurablePump(durable, hub, self._host_json.durable, *run),
+            Timers(of[Trigger.TIMER], self._data / "timers.json", supervisor),
+            DurablePump(durable, hub, self._host_json.durable, supervisor),
         ]
         if broker is not None:
-            listeners.append(BusTriggers(of[Trigger.BUS], broker, self._host_json.bus, *run))
+            listeners.append(BusTriggers(of[Trigger.BUS], broker, self._host_json.bus, supervisor))
         return listeners
 
-    async def _close_listeners(self) -> None:
-        for listener in self._listeners:
-            await listener.close()
-
-    def _admin(self) -> dict[str, Any]:
+    def _admin(self, supervisor: Supervisor) -> dict[str, Any]:
         return {
-            "/admin/host/status": self._status,
+            "/admin/host/status": lambda: self._status(supervisor),
             "/admin/host/ping": lambda: {},
             "/admin/functions": lambda: [_function_document(function) for function in self._functions],
         }
 
-    def _status(self) -> dict[str, Any]:
+    def _status(self, supervisor: Supervisor) -> dict[str, Any]:
         return {
             "id": self._id,
             "state": "Running",
             "version": importlib.metadata.version("aos"),
             "processUptime": round((time.monotonic() - self._started) * 1000),
             "functionCount": len(self._functions),
-            "workerPid": self._supervisor.pid,
+            "workerPid": supervisor.pid,
         }
 
     def _announce(self) -> None:

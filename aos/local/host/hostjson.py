@@ -1,5 +1,6 @@
 """host.json: what this host honours, and what it refuses rather than ignores."""
 
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -60,12 +61,15 @@ class HostJson:
     durable: DurableSettings = field(default_factory=DurableSettings)
 
 
-def read_host_json(app: Path) -> HostJson:
-    """Read host.json of the app folder; `HostError` names the file and the setting that is wrong."""
+def read_host_json(app: Path, settings: Mapping[str, str]) -> HostJson:
+    """Read host.json of the app folder; `HostError` names the file and the setting that is wrong.
+
+    App settings named `AzureFunctionsJobHost__extensions__http__routePrefix` and so on override it.
+    """
     path = app / "host.json"
     if not path.exists():
         raise HostError(f'{path} does not exist: a Functions app needs one, at least {{"version": "2.0"}}')
-    document = _Section(read_json_object(path), f"{path}")
+    document = _Section(_overridden(read_json_object(path), settings), f"{path}")
     if document.text("version", "") != "2.0":
         raise HostError(f'{path}: version must be "2.0"')
     for name, what in _REFUSED.items():
@@ -81,6 +85,25 @@ def read_host_json(app: Path) -> HostJson:
         bus=_bus(document.section("extensions").section("serviceBus")),
         durable=_durable(document.section("extensions").section("durableTask")),
     )
+
+
+def _overridden(document: dict[str, Any], settings: Mapping[str, str]) -> dict[str, Any]:
+    for name, text in settings.items():
+        prefix, *path = name.split("__")
+        if prefix != "AzureFunctionsJobHost" or not path:
+            continue
+        target = document
+        for key in path[:-1]:
+            target = target.setdefault(key, {})
+        target[path[-1]] = _value(text)
+    return document
+
+
+def _value(text: str) -> object:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
 
 
 def timespan_s(text: str) -> float | None:

@@ -1,4 +1,4 @@
-"""One worker process as the host sees it: started, spoken to over a socket pair, and lost."""
+"""One worker process: started, spoken to over a socket pair, and lost."""
 
 import asyncio
 import contextlib
@@ -8,120 +8,22 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aos
+from aos.local.host.calls import Call, Failure, Result, WorkerLostError
 from aos.local.host.console import Console
 from aos.local.host.errors import HostError
-from aos.local.host.frames import Channel, Kind, Window, credit, credited, pack, unpack
+from aos.local.host.frames import Channel, Kind, pack, unpack
 
 _LOAD_TIMEOUT_S = 120.0
 _END_TIMEOUT_S = 3.0
+_COLLECT_S = 0.5
 _LINE_LIMIT = 1024 * 1024
 _ROOT = str(Path(aos.__file__).parent.parent)
 # -P: the app's folder must not stand before this package while the worker is imported.
 _MAIN = f"import sys; sys.path.append({_ROOT!r}); from aos.local.host.worker.process import main; main()"
-
-
-class WorkerLostError(Exception):
-    """The worker process ended while it was running an invocation."""
-
-    def __init__(self) -> None:
-        super().__init__("the worker process ended")
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why an invocation failed: the exception's unqualified type, its message and traceback."""
-
-    type: str
-    message: str
-    trace: str = ""
-
-    @property
-    def line(self) -> str:
-        """The exception as its traceback's last line has it."""
-        first = self.message.strip().partition("\n")[0]
-        return f"{self.type}: {first}" if first else self.type
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """How an invocation ended; `stopped` says that a cancelled one no longer occupies the worker."""
-
-    body: bytes = b""
-    failure: Failure | None = None
-    stopped: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class ResponseHead:
-    """The status and headers of an HTTP response."""
-
-    status: int
-    headers: list[tuple[str, str]]
-
-
-class Call:
-    """One invocation under way: its result, and for HTTP the pieces of its bodies."""
-
-    def __init__(self, channel: Channel, stream: int) -> None:
-        self._channel = channel
-        self._stream = stream
-        self._window = Window()
-        self._response: asyncio.Queue[ResponseHead | bytes | None] = asyncio.Queue()
-        self.result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self.result.add_done_callback(self._ended)
-
-    def _ended(self, result: "asyncio.Future[Result]") -> None:
-        self._window.close()
-        self._response.put_nowait(None)
-        if not result.cancelled():
-            result.exception()  # whoever awaits the result sees it; a caller who left does not mind
-
-    async def upload(self, piece: bytes) -> bool:
-        """Send a piece of the request's body when the app has read enough; false when it stopped reading."""
-        if not await self._window.take(len(piece)):
-            return False
-        self._channel.send(Kind.BODY, self._stream, piece)
-        return True
-
-    def upload_end(self) -> None:
-        """The request's body is complete."""
-        self._channel.send(Kind.END, self._stream)
-
-    async def next_part(self) -> ResponseHead | bytes | None:
-        """The response's head, then pieces of its body, then `None`."""
-        return await self._response.get()
-
-    def taken(self, size: int) -> None:
-        """The client took `size` bytes: the app may send as many more."""
-        self._channel.send(Kind.CREDIT, self._stream, credit(size))
-
-    def disconnect(self) -> None:
-        """The client went away."""
-        self._channel.send(Kind.DISCONNECT, self._stream)
-
-    def cancel(self) -> None:
-        """Ask the worker to give the invocation up."""
-        self._channel.send(Kind.CANCEL, self._stream)
-
-    def on_frame(self, kind: Kind, payload: bytes) -> None:
-        """A frame of this stream arrived."""
-        match kind:
-            case Kind.HEAD:
-                head, _ = unpack(payload)
-                self._response.put_nowait(ResponseHead(head["status"], head["headers"]))
-            case Kind.BODY:
-                self._response.put_nowait(payload)
-            case Kind.END:
-                self._response.put_nowait(None)
-            case Kind.CREDIT:
-                self._window.grant(credited(payload))
-            case _:
-                raise AssertionError(f"{kind.name} does not belong to an invocation")
 
 
 class WorkerProcess:
@@ -134,6 +36,7 @@ class WorkerProcess:
         self._streams = itertools.count(1)
         self._process: asyncio.subprocess.Process | None = None
         self._readers: list[asyncio.Task[None]] = []
+        self._watch: asyncio.Task[None] | None = None
         loop = asyncio.get_running_loop()
         self._loaded: asyncio.Future[list[dict[str, Any]]] = loop.create_future()
         self.lost: asyncio.Future[None] = loop.create_future()
@@ -145,15 +48,16 @@ class WorkerProcess:
         assert self._process is not None, "a worker has a pid once it was started"
         return self._process.pid
 
-    async def start(self, app: Path, environment: Mapping[str, str], hello: dict[str, Any]) -> None:
+    async def start(self, environment: Mapping[str, str], hello: dict[str, Any]) -> None:
         """Start the process and let it load the app; `HostError` (code 1) says why it cannot."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         with theirs:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-u", "-P", "-c", _MAIN, str(theirs.fileno()),
-                pass_fds=[theirs.fileno()], env=dict(environment), cwd=app,
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                pass_fds=[theirs.fileno()], env=dict(environment), cwd=hello["app"],
+                stdin=subprocess.PIPE,  # never written to: it closes when this process dies
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                 limit=_LINE_LIMIT,
                 start_new_session=True,  # Ctrl-C is for the host, which ends the worker in its turn
             )  # fmt: skip
@@ -162,6 +66,7 @@ class WorkerProcess:
             for stream in (self._process.stdout, self._process.stderr)
             if stream is not None
         ]
+        self._watch = asyncio.create_task(self._notice_end(self._process))
         await asyncio.get_running_loop().create_connection(lambda: self._channel, sock=ours)
         self._channel.send(Kind.HELLO, 0, pack(hello))
         try:
@@ -198,8 +103,7 @@ class WorkerProcess:
         except TimeoutError:
             self.kill()
             await self._process.wait()
-        self._channel.close()
-        await asyncio.gather(*self._readers)
+        await self._collect()
 
     def kill(self) -> None:
         """End the process at once."""
@@ -211,8 +115,23 @@ class WorkerProcess:
         """Wait until the process is gone and say how it ended."""
         assert self._process is not None, "only a started worker can end"
         code = await self._process.wait()
-        await asyncio.gather(*self._readers)
+        await self._collect()
         return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+
+    async def _notice_end(self, process: asyncio.subprocess.Process) -> None:
+        """The socket tells of the end, unless a process that the app started holds it open too."""
+        await process.wait()
+        await asyncio.wait([self.lost], timeout=_COLLECT_S)
+        self._channel.close()
+
+    async def _collect(self) -> None:
+        """Take the last lines; a process that the app left behind may keep the pipes open for ever."""
+        if self._readers:
+            _, unfinished = await asyncio.wait(self._readers, timeout=_COLLECT_S)
+            for reader in unfinished:
+                reader.cancel()
+        if self._watch is not None:
+            await self._watch
 
     def _open(self) -> tuple[int, Call]:
         if self.lost.done():

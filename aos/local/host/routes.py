@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from functools import partial
 from urllib.parse import unquote
 
-_PARAMETER = re.compile(r"\{(?P<star>\*{0,2})(?P<name>[^{}:=?]+)(?P<rest>[^{}]*(?:\{[^{}]*\}[^{}]*)*)\}")
+_PARAMETER = re.compile(
+    r"\{(?P<star>\*{0,2})(?P<name>[^{}:=?]+)(?P<rest>[^{}]*(?:\{\{?[^{}]*\}\}?[^{}]*)*)\}"
+)
 _GUID = re.compile(r"\{?[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}\}?")
 _CONSTRAINT = re.compile(r"(?P<name>[a-zA-Z]+)(?:\((?P<argument>.*)\))?")
 
@@ -21,7 +23,7 @@ class RouteError(ValueError):
     """A route template that cannot be understood."""
 
 
-def _number(kind: type[int] | type[float], text: str, least: float, most: float) -> bool:
+def _between(kind: type[int] | type[float], least: float, most: float, text: str) -> bool:
     try:
         return least <= kind(text) <= most
     except ValueError:
@@ -30,6 +32,15 @@ def _number(kind: type[int] | type[float], text: str, least: float, most: float)
 
 def _length(least: int, most: float, text: str) -> bool:
     return least <= len(text) <= most
+
+
+def _found(pattern: re.Pattern[str], text: str) -> bool:
+    return pattern.search(text) is not None
+
+
+def _unescaped(pattern: str) -> str:
+    """Braces of a regular expression are doubled in a template."""
+    return pattern.replace("{{", "{").replace("}}", "}")
 
 
 def _plain(pattern: str) -> Callable[[str], Check]:
@@ -44,23 +55,23 @@ def _bounds(argument: str) -> tuple[int, int]:
 
 _INFINITE = float("inf")
 _CONSTRAINTS: dict[str, Callable[[str], Check]] = {
-    "int": lambda _: lambda text: _number(int, text, -(2**31), 2**31 - 1),
-    "long": lambda _: lambda text: _number(int, text, -(2**63), 2**63 - 1),
+    "int": lambda _: partial(_between, int, -(2**31), 2**31 - 1),
+    "long": lambda _: partial(_between, int, -(2**63), 2**63 - 1),
     "decimal": _plain(r"[+-]?\d+(\.\d+)?"),
-    "double": lambda _: lambda text: _number(float, text, -_INFINITE, _INFINITE),
-    "float": lambda _: lambda text: _number(float, text, -_INFINITE, _INFINITE),
+    "double": lambda _: partial(_between, float, -_INFINITE, _INFINITE),
+    "float": lambda _: partial(_between, float, -_INFINITE, _INFINITE),
     "bool": _plain("true|false"),
     "alpha": _plain("[a-z]*"),
     "datetime": _plain(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})?)?"),
     "guid": lambda _: lambda text: _GUID.fullmatch(text) is not None,
     "required": lambda _: bool,
-    "min": lambda least: lambda text: _number(int, text, int(least), _INFINITE),
-    "max": lambda most: lambda text: _number(int, text, -_INFINITE, int(most)),
-    "range": lambda bounds: lambda text: _number(int, text, *_bounds(bounds)),
+    "min": lambda least: partial(_between, int, int(least), _INFINITE),
+    "max": lambda most: partial(_between, int, -_INFINITE, int(most)),
+    "range": lambda bounds: partial(_between, int, *_bounds(bounds)),
     "length": lambda bounds: partial(_length, *_bounds(bounds)),
     "minlength": lambda least: partial(_length, int(least), _INFINITE),
     "maxlength": lambda most: partial(_length, 0, int(most)),
-    "regex": lambda pattern: lambda text: re.search(pattern, text, re.IGNORECASE) is not None,
+    "regex": lambda pattern: partial(_found, re.compile(_unescaped(pattern), re.IGNORECASE)),
 }
 
 

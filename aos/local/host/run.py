@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import traceback
 from collections.abc import Coroutine
 from typing import Any
 
@@ -39,6 +40,12 @@ async def _run(options: HostOptions) -> int:
         console.say(f"error: {error.message}")
         console.flush()
         return error.code
+    except Exception as error:  # noqa: BLE001 - a fault of the host itself still ends in a line and a code
+        console.say(
+            f"error: the host failed: {type(error).__name__}: {error}\n{traceback.format_exc()}".rstrip()
+        )
+        console.flush()
+        return 1
     return 0
 
 

@@ -4,16 +4,17 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from aos.local.host.background import Background
+from aos.local.host.calls import Call, Failure, Result
 from aos.local.host.console import Console
 from aos.local.host.errors import HostError
 from aos.local.host.functions import Function
 from aos.local.host.hostjson import HostJson
-from aos.local.host.process import Call, Failure, Result, WorkerProcess
+from aos.local.host.process import WorkerProcess
 
 FUNCTION_TIMEOUT = "FunctionTimeout"
 _BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
@@ -38,13 +39,13 @@ class Supervisor:
 
     def __init__(
         self,
-        app: Path,
         environment: Mapping[str, str],
         hello: dict[str, Any],
         console: Console,
         host_json: HostJson,
+        background: Background,
     ) -> None:
-        self._app = app
+        self._background = background
         self._environment = {"PYTHON_THREADPOOL_THREAD_COUNT": str(_threads(host_json)), **environment}
         self._hello = hello
         self._console = console
@@ -56,6 +57,14 @@ class Supervisor:
         self._idle = asyncio.Event()
         self._idle.set()
 
+    def say(self, message: str) -> None:
+        """Write a line from the host."""
+        self._console.say(message)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Run a task whose failure stops the host."""
+        return self._background.spawn(work)
+
     @property
     def pid(self) -> int | None:
         """The worker's process id; `None` while it is being restarted."""
@@ -65,14 +74,8 @@ class Supervisor:
         """Start the first worker; the functions that it indexed."""
         self._worker = await self._launch()
         self._ready.set()
-        self._keeper = asyncio.create_task(self._keep())
+        self._keeper = self._background.spawn(self._keep())
         return self._worker.functions
-
-    @property
-    def failed(self) -> "asyncio.Task[None]":
-        """Completes, with a `HostError`, when no worker can be kept running."""
-        assert self._keeper is not None, "only a started supervisor can fail"
-        return self._keeper
 
     async def ready(self) -> None:
         """Wait until a worker runs: take no work while there is none."""
@@ -123,8 +126,7 @@ class Supervisor:
         """End the worker for good."""
         if self._keeper is not None:
             self._keeper.cancel()
-            with contextlib.suppress(asyncio.CancelledError, HostError):
-                await self._keeper
+            await asyncio.wait([self._keeper])
             self._keeper = None
         if self._worker is not None:
             await self._worker.stop()
@@ -141,7 +143,7 @@ class Supervisor:
     async def _launch(self) -> WorkerProcess:
         worker = WorkerProcess(self._console)
         try:
-            await worker.start(self._app, self._environment, self._hello)
+            await worker.start(self._environment, self._hello)
         except BaseException:
             worker.kill()
             await worker.stop()
@@ -193,6 +195,7 @@ class Supervisor:
 
     async def _give_up(self, worker: WorkerProcess, call: Call) -> Result:
         """End an invocation that took too long, and the worker when that cannot let go, as in Azure."""
+        call.timed_out = True
         call.cancel()
         done, _ = await asyncio.wait([call.result], timeout=_CANCEL_GRACE_S)
         if not done or call.result.exception() or not call.result.result().stopped:

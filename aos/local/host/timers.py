@@ -9,10 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from aos.local.host.console import Console
+from aos.local.host.calls import WorkerLostError
 from aos.local.host.errors import HostError
 from aos.local.host.functions import Function
-from aos.local.host.process import WorkerLostError
 from aos.local.host.schedule import Schedule, is_frequent, parse_schedule
 from aos.local.host.settings import read_json_object
 from aos.local.host.supervisor import Supervisor
@@ -47,26 +46,28 @@ class TimerStatus:
         }
         self._entries[name] = entry
         scratch = self._path.with_suffix(".tmp")
-        with scratch.open("w") as file:
-            json.dump(self._entries, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(self._path)
+        try:
+            with scratch.open("w") as file:
+                json.dump(self._entries, file, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
+            scratch.replace(self._path)
+        except OSError as error:
+            raise HostError(f"cannot write {self._path}: {error.strerror}", code=1) from error
 
 
 class Timers:
     """Every timer of the app."""
 
-    def __init__(
-        self, functions: Iterable[Function], path: Path, supervisor: Supervisor, console: Console
-    ) -> None:
+    def __init__(self, functions: Iterable[Function], path: Path, supervisor: Supervisor) -> None:
         status, self._paused = TimerStatus(path), asyncio.Event()
-        self._timers = [Timer(each, status, supervisor, console, self._paused) for each in functions]
+        self._supervisor = supervisor
+        self._timers = [Timer(each, status, supervisor, self._paused) for each in functions]
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Begin to fire."""
-        self._tasks = [asyncio.create_task(timer.run()) for timer in self._timers]
+        self._tasks = [self._supervisor.spawn(timer.run()) for timer in self._timers]
 
     def pause(self) -> None:
         """Fire no more; a run under way goes on."""
@@ -87,14 +88,12 @@ class Timer:
         function: Function,
         status: TimerStatus,
         supervisor: Supervisor,
-        console: Console,
         paused: asyncio.Event,
     ) -> None:
         self._paused = paused
         self._function = function
         self._status = status
         self._supervisor = supervisor
-        self._console = console
         self._schedule = _schedule(function)
         self._monitored = function.properties.get("useMonitor") is not False and not is_frequent(
             self._schedule, datetime.now(UTC)
@@ -135,7 +134,7 @@ class Timer:
         except WorkerLostError:
             if self._paused.is_set():
                 return due  # still on record as due: the next host makes up for it
-            self._console.say(
+            self._supervisor.say(
                 f"timer {self._function.name}: the run was lost with its worker; running it again"
             )
             return await self._fire(due, past_due=past_due)

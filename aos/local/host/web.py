@@ -10,11 +10,11 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
+from aos.local.host.calls import Call, ResponseHead, WorkerLostError
 from aos.local.host.errors import HostError
 from aos.local.host.functions import Function, Trigger
-from aos.local.host.process import Call, ResponseHead, WorkerLostError
 from aos.local.host.routes import Route, RouteError, compile_route
-from aos.local.host.supervisor import FUNCTION_TIMEOUT, Supervisor
+from aos.local.host.supervisor import Supervisor
 
 _RESERVED = ("admin", "runtime")
 _WAIT_FOR_WORKER_S = 30.0
@@ -77,6 +77,7 @@ class FrontEnd:
         self._admin = admin
         self._headers = headers
         self._server: asyncio.Server | None = None
+        self._stopping = False
         self._streams: set[asyncio.Task[Any]] = set()
         self._web: web.Server = web.Server(
             self._handle,
@@ -94,6 +95,8 @@ class FrontEnd:
         """Take no new connection, and end the event streams, which would never end by themselves."""
         if self._server is not None:
             self._server.close()
+        self._stopping = True
+        self._web.pre_shutdown()
         for task in self._streams:
             task.cancel()
 
@@ -102,6 +105,17 @@ class FrontEnd:
         await self._web.shutdown(timeout=0.1)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            return await self._dispatch(request)
+        except ConnectionError:  # the client went away; the function was told
+            return web.Response()
+        except Exception as error:  # noqa: BLE001 - a fault of the host fails one request, and is seen
+            self._supervisor.say(f"{request.method} {request.path}: {type(error).__name__}: {error}")
+            return _answer(500, "Internal Server Error")
+
+    async def _dispatch(self, request: web.BaseRequest) -> web.StreamResponse:
+        if self._stopping:
+            return _answer(503, "the host is stopping", {"Connection": "close"})
         raw_path = request.raw_path.partition("?")[0]
         if raw_path.lstrip("/").partition("/")[0].lower() in _RESERVED:
             return self._host_route(request.method, raw_path)
@@ -138,12 +152,14 @@ class FrontEnd:
             head = await call.next_part()
             if isinstance(head, ResponseHead):
                 return await self._respond(request, call, head)
-            result = await call.result  # the function failed before it answered
-            timed_out = result.failure is not None and result.failure.type == FUNCTION_TIMEOUT
-            return _answer(504 if timed_out else 500, "Internal Server Error")
+            if call.timed_out:
+                return _answer(504, "the function took too long")
+            await call.result  # the function failed before it answered, or the worker died
+            return _answer(500, "Internal Server Error")
         finally:
             if upload is not None:
                 upload.cancel()
+                await asyncio.wait([upload])
 
     async def _respond(self, request: web.BaseRequest, call: Call, head: ResponseHead) -> web.StreamResponse:
         response = web.StreamResponse(status=head.status, headers=self._headers)
@@ -158,13 +174,16 @@ class FrontEnd:
         if endless and task is not None:
             self._streams.add(task)
             task.add_done_callback(self._streams.discard)
+            if self._stopping:
+                task.cancel()
         await response.prepare(request)
         while isinstance(piece := await call.next_part(), bytes):
             await response.write(piece)
             call.taken(len(piece))
-        if not await _complete(call):
-            _abort(request)
-        await response.write_eof()
+        if call.answered:
+            await response.write_eof()
+        elif request.transport is not None:
+            request.transport.abort()  # a response that ends too early must not look complete
         return response
 
 
@@ -173,21 +192,12 @@ def _answer(status: int, text: str = "", headers: Mapping[str, str] | None = Non
     return web.Response(status=status, text=text or None, headers={"Server": "aos", **(headers or {})})
 
 
-async def _complete(call: Call) -> bool:
-    """False when the function failed in the middle of its response."""
-    with contextlib.suppress(WorkerLostError):
-        return (await call.result).failure is None
-    return False
-
-
-def _abort(request: web.BaseRequest) -> None:
-    """Cut the connection: a response that ends too early must not look complete."""
-    if request.transport is not None:
-        request.transport.abort()
-    raise ConnectionResetError("the function failed while it was answering")
-
-
 async def _upload(request: web.BaseRequest, call: Call) -> None:
+    with contextlib.suppress(OSError, web.RequestPayloadError):  # the client went away: the handler is told
+        await _upload_pieces(request, call)
+
+
+async def _upload_pieces(request: web.BaseRequest, call: Call) -> None:
     if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     async for piece in request.content.iter_chunked(64 * 1024):

@@ -84,11 +84,14 @@ def uses_http_v2() -> bool:
 
 def _describe(function: Any) -> dict[str, Any]:
     retry = getattr(function, "retry_options", None)
+    info = handle_event._functions.get_function(function.function_id)
     return {
         "name": function.name,
         "id": function.function_id,
         "bindings": [json.loads(binding) for binding in function.raw_bindings],
         "retry": getattr(retry, "retry_strategy", None),
+        "settlement": info.settlement_client_arg,
+        "deferred": info.deferred_bindings_enabled,
     }
 
 

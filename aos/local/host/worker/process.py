@@ -1,6 +1,7 @@
 """The worker's main loop: frames in, functions run, frames out. It ends when the host does."""
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
@@ -124,7 +125,8 @@ class Worker:
         if threading.get_ident() == self._thread:
             self._channel.send(Kind.LOG, 0, frame)
         else:
-            self._loop.call_soon_threadsafe(self._channel.send, Kind.LOG, 0, frame)
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the process is ending
+                self._loop.call_soon_threadsafe(self._channel.send, Kind.LOG, 0, frame)
 
 
 async def _serve(sock: socket.socket) -> None:
@@ -133,6 +135,25 @@ async def _serve(sock: socket.socket) -> None:
     await worker.stopped.wait()
 
 
+def _die_with_host() -> None:
+    """End when the host does, even while a function blocks the event loop.
+
+    Standard input is a pipe that only the host holds open; the app gets an empty one instead.
+    """
+    life = os.dup(0)
+    with Path(os.devnull).open() as nothing:
+        os.dup2(nothing.fileno(), 0)
+
+    def wait() -> None:
+        os.read(life, 1)
+        os._exit(0)
+
+    threading.Thread(target=wait, name="host-watch", daemon=True).start()
+
+
 def main() -> None:
     """Serve the host on the socket whose descriptor is the first argument."""
-    asyncio.run(_serve(socket.socket(fileno=int(sys.argv[1]))))
+    _die_with_host()
+    sock = socket.socket(fileno=int(sys.argv[1]))
+    sock.set_inheritable(False)
+    asyncio.run(_serve(sock))

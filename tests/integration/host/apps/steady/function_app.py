@@ -1,0 +1,36 @@
+"""A function that takes its time, for tests of stopping."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import azure.functions as func
+from azurefunctions.extensions.http.fastapi import Request, StreamingResponse
+
+app = func.FunctionApp()
+
+
+@app.route(route="slow", methods=["GET"])
+async def slow(req: Request) -> str:
+    Path(os.environ["TRACE"]).write_text("started")
+    await asyncio.sleep(float(req.query_params["seconds"]))
+    return "finished"
+
+
+@app.route(route="events", methods=["GET"])
+async def events(req: Request) -> StreamingResponse:
+    async def stream():
+        yield "data: hello\n\n"
+        await asyncio.Event().wait()
+
+    return StreamingResponse(stream(), media_type="text/event-stream")
+
+
+@app.route(route="orphan", methods=["POST"])
+async def orphan(req: Request) -> str:
+    """Leave a process behind that holds on to everything it inherits, then die."""
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(20)"], close_fds=False)
+    Path(os.environ["TRACE"]).write_text(str(child.pid))
+    os._exit(7)

@@ -1,0 +1,32 @@
+from collections.abc import Iterator
+
+import pytest
+from host_process import APPS, HostProcess
+
+
+@pytest.fixture(scope="module")
+def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostProcess]:
+    host = HostProcess(APPS / "web", tmp_path_factory.mktemp("web"), "--grace", "1").ready()
+    yield host
+    host.stop()
+
+
+@pytest.fixture(scope="module")
+def classic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostProcess]:
+    env = {
+        "OVERRIDDEN": "from the environment",
+        "EXTRA": "from the environment",
+        "AzureWebJobs.switched_off.Disabled": "true",
+        "AzureFunctionsJobHost__extensions__durableTask__hubName": "FromEnvironment",
+    }
+    host = HostProcess(APPS / "classic", tmp_path_factory.mktemp("classic"), "--grace", "1", env=env).ready()
+    yield host
+    host.stop()
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostProcess]:
+    env = {"JOBS_QUEUE": "jobs", "TICK": "*/2 * * * * *"}
+    host = HostProcess(APPS / "work", tmp_path_factory.mktemp("work"), "--grace", "1", env=env).ready()
+    yield host
+    host.stop()

@@ -1,0 +1,153 @@
+"""Durable functions, Service Bus triggers and timers through one host process, worker crashes included."""
+
+import json
+import os
+import signal
+from typing import Any
+
+from host_process import HostProcess
+
+
+def start(host: HostProcess, name: str, given: Any = None, **query: str) -> str:
+    answer = host.http.post(f"/start/{name}", content=json.dumps(given), params=query)
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["id"])
+
+
+def result(host: HostProcess, instance_id: str) -> dict[str, Any]:
+    answer = host.http.get(f"/result/{instance_id}")
+    assert answer.status_code == 200, host.log
+    document: dict[str, Any] = answer.json()
+    return document
+
+
+def output(host: HostProcess, name: str, given: Any = None) -> Any:
+    ended = result(host, start(host, name, given))
+    assert ended["status"] == "COMPLETED", ended
+    return json.loads(ended["output"])
+
+
+def send(host: HostProcess, queue: str, body: str, message_id: str) -> None:
+    """Accepted as soon as it is in the queue; the request itself may die with a crashing worker."""
+    answer = host.http.post(f"/send/{queue}", content=body, params={"id": message_id})
+    assert answer.status_code in (200, 502), host.log
+
+
+def test_an_orchestration_chains_activities(work: HostProcess) -> None:
+    assert output(work, "chain", 40) == 42
+
+
+def test_a_function_runs_under_its_other_name_and_its_logs_carry_the_invocation(
+    work: HostProcess,
+) -> None:
+    assert output(work, "renamed") == "renamed"
+    work.wait_for_log("activity logged")
+    line = next(line for line in work.log.splitlines() if " activity logged " in line)
+    invocation_id = line.split()[-4]
+    assert f"info     {invocation_id} root: inside the activity" in work.log
+    assert "worker   | printed by the activity" in work.log
+
+
+def test_an_activitys_failure_keeps_its_type_and_its_whole_message(work: HostProcess) -> None:
+    assert output(work, "calling", "refuse") == ["OrderError", "order 7 is closed:\nno more changes"]
+
+
+def test_an_activitys_failure_without_a_message_is_still_a_failure(work: HostProcess) -> None:
+    assert output(work, "calling", "refuse_silently") == ["OrderError", ""]
+
+
+def test_an_activitys_result_that_cannot_be_encoded_is_its_failure(work: HostProcess) -> None:
+    kind, message = output(work, "calling", "unencodable")
+    assert kind == "ValueError"
+    assert "must be json serializable" in message
+
+
+def test_an_unknown_activity_fails_with_its_name_and_those_that_exist(work: HostProcess) -> None:
+    kind, message = output(work, "calling", "no_such_activity")
+    assert kind == "FunctionNotFound"
+    assert "'no_such_activity'" in message
+    assert "crash_once" in message
+
+
+def test_an_unknown_orchestration_fails_with_its_name(work: HostProcess) -> None:
+    ended = result(work, start(work, "no_such_orchestration"))
+    assert ended["status"] == "FAILED"
+    assert ended["failure"][0] == "FunctionNotFound"
+    assert "'no_such_orchestration'" in ended["failure"][1]
+
+
+def test_an_entity_keeps_its_state_from_call_to_call(work: HostProcess) -> None:
+    assert output(work, "counting", "a") == 6
+    assert output(work, "counting", "a") == 12
+    assert output(work, "counting", "b") == 6
+
+
+def test_an_activity_whose_worker_is_killed_runs_again_in_the_next(work: HostProcess) -> None:
+    pid = work.status()["workerPid"]
+    instance_id = start(work, "crashing")
+    work.wait_for_trace(f"crash {instance_id}", 2)
+    assert result(work, instance_id)["output"] == "2"
+    assert f"the worker (pid {pid}) was killed by signal 9; restarting it" in work.log
+    assert work.status()["workerPid"] != pid
+
+
+def test_a_message_reaches_its_function_with_its_properties_and_is_completed(work: HostProcess) -> None:
+    send(work, "jobs", "do it", "plain")
+    assert work.wait_for_trace("done plain") == ['done plain 1 {"tenant": "t1", "attempt": 2}']
+
+
+def test_a_message_whose_function_fails_is_delivered_again(work: HostProcess) -> None:
+    send(work, "jobs", "fail once", "retried")
+    assert work.wait_for_trace("done retried")[0].startswith("done retried 2")
+
+
+def test_a_message_that_always_fails_reaches_the_dead_letter_function(work: HostProcess) -> None:
+    send(work, "jobs", "fail", "hopeless")
+    assert work.wait_for_trace("dead hopeless") == ["dead hopeless MaxDeliveryCountExceeded"]
+    assert len(work.wait_for_trace("job hopeless")) == 3  # the queue's limit
+
+
+def test_a_message_whose_worker_is_killed_is_delivered_again(work: HostProcess) -> None:
+    send(work, "jobs", "crash once", "crashed")
+    assert work.wait_for_trace("done crashed")[0].startswith("done crashed 2")
+
+
+def test_a_lock_is_renewed_while_the_function_runs(work: HostProcess) -> None:
+    send(work, "jobs", "slow", "slow")
+    assert work.wait_for_trace("done slow")[0].startswith("done slow 1")
+    assert work.wait_for_trace("job slow") == ["job slow slow"]
+
+
+def test_a_connection_that_is_not_set_becomes_the_local_broker_and_text_parameters_get_text(
+    work: HostProcess,
+) -> None:
+    send(work, "tokens", "tëxt", "t")
+    assert work.wait_for_trace("token") == ["token tëxt True"]
+
+
+def test_timers_fire_on_schedule_and_at_start_when_asked(work: HostProcess) -> None:
+    assert work.wait_for_trace("tick", 2)[:2] == ["tick False", "tick False"]
+    assert work.wait_for_trace("at_start") == ["at_start False"]
+    assert not any(line.startswith("nightly") for line in work.trace)
+
+
+def test_a_timer_never_runs_twice_at_once(work: HostProcess) -> None:
+    assert set(work.wait_for_trace("slow_tick", 2)) == {"slow_tick 1"}
+
+
+def test_a_killed_host_goes_on_where_it_was(work: HostProcess) -> None:
+    """The last test of this module: it kills the host that the others used."""
+    start(work, "pausing", id="waiting")
+    work.wait_for_log("activity add waiting")
+    work.kill()
+    timers = json.loads((work.folder / "data" / "timers.json").read_text())
+    assert set(timers) == {"at_start", "nightly"}  # a timer that fires more often keeps no status
+    overdue = {"last": "2026-01-01T03:00:00+00:00", "next": "2026-01-02T03:00:00+00:00", "updated": None}
+    (work.folder / "data" / "timers.json").write_text(json.dumps({**timers, "nightly": overdue}))
+    work.launch()
+    work.ready()
+    assert work.wait_for_trace("nightly") == ["nightly True 2026-01-01T03:00:00+00:00"]
+    work.http.post("/raise/waiting/go", json=9)
+    assert result(work, "waiting")["output"] == "10"
+    os.kill(work.process.pid, signal.SIGINT)
+    assert work.end() == 0

@@ -1,0 +1,144 @@
+"""host.json, local.settings.json and %NAME%: what is honoured."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from aos.local.host.broker import connect, connect_default
+from aos.local.host.errors import HostError
+from aos.local.host.functions import Function, Trigger, functions_of
+from aos.local.host.hostjson import HostJson, read_host_json, timespan_s
+from aos.local.host.settings import app_settings, substitute
+
+OURS = "Endpoint=sb://127.0.0.1:1;UseDevelopmentEmulator=true;"
+
+
+def host_json(folder: Path, settings: dict[str, str] | None = None, **content: object) -> HostJson:
+    (folder / "host.json").write_text(json.dumps({"version": "2.0", **content}), encoding="utf-8-sig")
+    return read_host_json(folder, settings or {})
+
+
+def bus_function(connection: str | None) -> Function:
+    binding = {"type": "serviceBusTrigger", "name": "m", "queueName": "q", "connection": connection}
+    return functions_of([{"name": "f", "id": "1", "bindings": [binding]}], {})[0]
+
+
+def test_an_empty_host_json_means_azures_defaults(tmp_path: Path) -> None:
+    settings = host_json(tmp_path)
+    assert (settings.route_prefix, settings.function_timeout_s) == ("api", 1800)
+    assert (settings.bus.max_concurrent_calls, settings.bus.lock_renewal_s) == (16, 300)
+
+
+def test_every_setting_that_is_honoured_is_read(tmp_path: Path) -> None:
+    settings = host_json(
+        tmp_path,
+        functionTimeout="00:10:00",
+        logging={"logLevel": {"default": "Warning"}},
+        functions=["one"],
+        extensions={
+            "http": {"routePrefix": "/v1/", "customHeaders": {"A": "b"}},
+            "serviceBus": {
+                "maxConcurrentCalls": 3, "autoCompleteMessages": False,
+                "maxAutoLockRenewalDuration": "00:00:30",
+            },
+            "durableTask": {
+                "hubName": "Hub", "maxGrpcMessageSizeInBytes": 4, "maxConcurrentActivityFunctions": 1,
+                "maxConcurrentOrchestratorFunctions": 2, "maxConcurrentEntityFunctions": 3,
+            },
+        },
+    )  # fmt: skip
+    assert (settings.route_prefix, dict(settings.response_headers)) == ("v1", {"A": "b"})
+    assert (settings.function_timeout_s, settings.log_level, settings.functions) == (600, "Warning", ("one",))
+    bus, durable = settings.bus, settings.durable
+    assert (bus.max_concurrent_calls, bus.lock_renewal_s, bus.auto_complete) == (3, 30, False)
+    assert (durable.hub_name, durable.activities, durable.orchestrators) == ("Hub", 1, 2)
+    assert (durable.entities, durable.max_message_bytes) == (3, 4)
+
+
+def test_a_function_timeout_of_minus_one_is_none(tmp_path: Path) -> None:
+    assert host_json(tmp_path, functionTimeout="-1").function_timeout_s is None
+
+
+def test_app_settings_override_host_json(tmp_path: Path) -> None:
+    overrides = {
+        "AzureFunctionsJobHost__extensions__http__routePrefix": "other",
+        "AzureFunctionsJobHost__extensions__serviceBus__maxConcurrentCalls": "5",
+    }
+    settings = host_json(tmp_path, overrides, extensions={"http": {"routePrefix": "api"}})
+    assert (settings.route_prefix, settings.bus.max_concurrent_calls) == ("other", 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("00:05:00", 300), ("1.02:03:04", 93784), ("00:00:00.25", 0.25), ("5", None), ("00:05", None)],
+)
+def test_time_spans(text: str, seconds: float | None) -> None:
+    assert timespan_s(text) == seconds
+
+
+def test_the_environment_wins_over_local_settings_and_the_options_over_both(tmp_path: Path) -> None:
+    values = {"A": "file", "B": "file", "C": "file", "D": 5, "E": None, "F": ""}
+    (tmp_path / "local.settings.json").write_text(json.dumps({"Values": values}))
+    settings = app_settings(tmp_path, {"B": "environment", "C": "environment", "A": ""}, {"C": "option"})
+    assert {name: settings.get(name) for name in values} == {
+        "A": "file", "B": "environment", "C": "option", "D": "5", "E": None, "F": None,
+    }  # fmt: skip
+
+
+def test_a_reference_is_replaced_by_the_app_setting() -> None:
+    assert substitute("a-%X%-%Y%", {"X": "1", "Y": "2"}, "here") == "a-1-2"
+    assert substitute("100% sure", {}, "here") == "100% sure"
+
+
+def test_a_reference_to_a_setting_that_is_not_set_is_named() -> None:
+    with pytest.raises(HostError, match="here: %X% names an app setting that is not set"):
+        substitute("%X%", {}, "here")
+
+
+@pytest.mark.parametrize(
+    ("connection", "settings", "added"),
+    [
+        ("Bus", {}, {"Bus": OURS}),
+        (None, {}, {"AzureWebJobsServiceBus": OURS}),
+        ("Bus", {"Bus": "Endpoint=sb://localhost;UseDevelopmentEmulator=true;"}, {"Bus": OURS}),
+        ("Bus", {"Bus": OURS}, {}),
+    ],
+)
+def test_a_triggers_connection_becomes_the_local_broker(
+    connection: str | None, settings: dict[str, str], added: dict[str, str]
+) -> None:
+    assert connect([bus_function(connection)], settings, OURS) == added
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"Bus": "Endpoint=sb://real.servicebus.windows.net/;SharedAccessKeyName=k;SharedAccessKey=s"},
+        {"Bus__fullyQualifiedNamespace": "real.servicebus.windows.net"},
+    ],
+)
+def test_a_trigger_on_another_namespace_is_refused(settings: dict[str, str]) -> None:
+    with pytest.raises(
+        HostError, match="function f: the setting Bus points to another Service Bus namespace"
+    ):
+        connect([bus_function("Bus")], settings, OURS)
+
+
+def test_an_app_that_sends_elsewhere_keeps_its_connection() -> None:
+    settings = {"ServiceBusConnection": "Endpoint=sb://real.servicebus.windows.net/;SharedAccessKey=s"}
+    connect_default(settings, OURS)
+    assert settings["ServiceBusConnection"].startswith("Endpoint=sb://real")
+    empty: dict[str, str] = {}
+    connect_default(empty, OURS)
+    assert empty == {"ServiceBusConnection": OURS}
+
+
+def test_only_the_functions_that_host_json_lists_are_active() -> None:
+    route = {"type": "httpTrigger", "name": "req", "route": "r"}
+    metadata = [{"name": name, "id": name, "bindings": [route]} for name in ("one", "two")]
+    functions = functions_of(metadata, {}, ("two",))
+    assert [(each.name, each.disabled, each.trigger) for each in functions] == [
+        ("one", True, Trigger.HTTP),
+        ("two", False, Trigger.HTTP),
+    ]
