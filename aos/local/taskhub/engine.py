@@ -71,6 +71,7 @@ class Engine:
     async def close(self) -> None:
         """Write what is open and let the database go."""
         self.closed = True
+        self._all_changed()
         for task in (self._timers, self._unavailable):
             if task is not None:
                 task.cancel()
@@ -96,11 +97,13 @@ class Engine:
                 raise self._storage_failed(error) from error
             raise
         self.state.trim()
-        await self._flushed()
+        await self._written(self.journal.flushed())
         return result
 
     async def read[T](self, query: Callable[[sqlite3.Connection], T]) -> T:
         """Run a query over what is on disk, off the loop."""
+        if self.closed:
+            raise _closed()
         try:
             return await asyncio.get_running_loop().run_in_executor(self._readers, query, self._reading)
         except sqlite3.Error as error:
@@ -111,11 +114,11 @@ class Engine:
         while self._unavailable is not None:
             await asyncio.shield(self._unavailable)
         if self.closed:
-            raise HubError(grpc.StatusCode.UNAVAILABLE, "the task hub is closed")
+            raise _closed()
 
-    async def _flushed(self) -> None:
+    async def _written(self, flushed: asyncio.Future[None]) -> None:
         try:
-            await self.journal.flushed()
+            await flushed
         except sqlite3.Error as error:
             raise self._storage_failed(error) from error
         except HubError:
@@ -136,11 +139,13 @@ class Engine:
         """A write failed: what is in memory is ahead of the disk, so it goes."""
         _log.error("task hub %s: a write failed, going back to what is on disk: %s", self._path, error)
         self.state.reset()
-        self.dispatcher.pause(_BREATHER_S)
+        if isinstance(error, sqlite3.Error):
+            self.dispatcher.pause(_BREATHER_S)
         if self._unavailable is None:
             self._unavailable = asyncio.create_task(self._recover())
 
     async def _recover(self) -> None:
+        """Take up again what is on disk, and let those who wait look at it."""
         try:
             await self.journal.idle()
             while not self.closed:
@@ -152,6 +157,7 @@ class Engine:
                     await asyncio.sleep(_BREATHER_S)
         finally:
             self._unavailable = None
+        self._all_changed()
 
     async def _restore(self) -> None:
         loop = asyncio.get_running_loop()
@@ -161,17 +167,12 @@ class Engine:
     async def erase(self) -> None:
         """Delete everything; others wait meanwhile."""
         await self.available()
+        self.journal.forget_callbacks()
         self.journal.erase()
+        flushed = self.journal.flushed()
         self.state.reset()
-        flushed = asyncio.create_task(self._flushed())
-        self._unavailable = asyncio.create_task(self._finish(flushed))
-        await flushed
-        for instance_id in list(self._waiting):
-            self._changed(instance_id)
-
-    async def _finish(self, task: asyncio.Task[None]) -> None:
-        await asyncio.wait([task])
-        self._unavailable = None
+        self._unavailable = asyncio.create_task(self._recover())
+        await self._written(flushed)
 
     # -- waiting for an instance to change
 
@@ -193,6 +194,10 @@ class Engine:
             if not future.done():
                 future.set_result(None)
 
+    def _all_changed(self) -> None:
+        for instance_id in list(self._waiting):
+            self._changed(instance_id)
+
     # -- timers
 
     def _reschedule(self) -> None:
@@ -204,7 +209,7 @@ class Engine:
                 await asyncio.wait([self._unavailable])
                 continue
             self._earlier_timer.clear()
-            self._fire_due()
+            await self._fire_due()
             await self._next_timer()
 
     async def _next_timer(self) -> None:
@@ -218,9 +223,13 @@ class Engine:
             for wait in waits:
                 wait.cancel()
 
-    def _fire_due(self) -> None:
-        """Deliver what is due. A failure here is one of the database: recovery follows."""
+    async def _fire_due(self) -> None:
         try:
             self.state.fire_due()
         except Exception as error:  # noqa: BLE001 - the timers must go on whatever one of them met
             self.journal.abandon(error)
+            await asyncio.sleep(_BREATHER_S)
+
+
+def _closed() -> HubError:
+    return HubError(grpc.StatusCode.UNAVAILABLE, "the task hub is closed")

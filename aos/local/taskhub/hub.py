@@ -1,6 +1,7 @@
 """The task hub: one method for each call of the durabletask protocol."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
@@ -16,6 +17,8 @@ from aos.local.taskhub.errors import HubError, not_found
 from aos.local.taskhub.records import TERMINAL
 from aos.local.taskhub.wire import BoolValue, optional, text
 from aos.local.taskhub.workers import WorkerCalls
+
+_log = logging.getLogger(__name__)
 
 _CACHE_BYTES = 64 * 1024 * 1024
 _PURGED_AT_ONCE = 100
@@ -153,6 +156,7 @@ class TaskHub(WorkerCalls):
         self, request: pb.StreamInstanceHistoryRequest
     ) -> AsyncIterator[pb.HistoryChunk]:
         """The history of an instance, in chunks."""
+        await self._engine.available()
         instance = self._state.instance(request.instanceId)
         if instance is None:
             raise not_found(request.instanceId)
@@ -230,7 +234,10 @@ class TaskHub(WorkerCalls):
         age = int(retention.total_seconds() * SECOND)
         clock = self._engine.clock
         while True:
-            await self._purge_matching(pb.PurgeInstanceFilter(), clock.now() - age, recursive=False)
+            try:
+                await self._purge_matching(pb.PurgeInstanceFilter(), clock.now() - age, recursive=False)
+            except HubError as error:
+                _log.warning("instances past their retention are not purged this time: %s", error)
             await clock.sleep_until(clock.now() + _RETENTION_CHECK_S * SECOND)
 
     # -- entities

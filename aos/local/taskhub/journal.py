@@ -94,9 +94,10 @@ class Journal:
 
     def pending_row(self, table: Table, key: Any) -> Row | None:
         """The row put under this key, while it is not yet on disk."""
-        row = self._open.rows[table].get(key)
+        # Looked up without touching the dictionaries: the writing thread may be reading them.
+        row = self._open.rows.get(table, {}).get(key)
         if row is None and self._writing is not None:
-            row = self._writing.rows[table].get(key)
+            row = self._writing.rows.get(table, {}).get(key)
         return row
 
     def after(self, callback: Callable[[], None]) -> None:
@@ -115,9 +116,16 @@ class Journal:
 
     def abandon(self, error: BaseException) -> None:
         """Throw the open group away: a change broke off half-way."""
+        self.forget_callbacks()
         group, self._open = self._open, self._new_group(self._open.number + 1)
         group.future.set_exception(error)
         self._on_failure(error)
+
+    def forget_callbacks(self) -> None:
+        """Call nobody back: what they would act on is no longer in memory."""
+        for group in (self._open, self._writing):
+            if group is not None:
+                group.after.clear()
 
     async def idle(self) -> None:
         """Wait until nothing is being written."""
@@ -162,15 +170,17 @@ class Journal:
 
     def _written(self, group: Group, error: BaseException | None) -> None:
         self._writing = None
-        if error is None:
-            self.committed = group.number
-            group.future.set_result(None)
-            for callback in group.after:
-                callback()
-        else:
-            group.future.set_exception(error)
-            self.abandon(error)
-        self._hand_over()
+        try:
+            if error is None:
+                self.committed = group.number
+                group.future.set_result(None)
+                for callback in group.after:
+                    callback()
+            else:
+                group.future.set_exception(error)
+                self.abandon(error)
+        finally:
+            self._hand_over()
 
     def _write(self, group: Group) -> None:
         execute = self._connection.execute

@@ -248,6 +248,14 @@ class State:
         for message in messages:
             self.journal.delete(INBOX, message.seq)
 
+    def readdress(self, sender: str, execution: str) -> None:
+        """Have the answers to what this orchestration asked of entities go to another of its executions."""
+        for entity in self._entities.values():
+            for message in entity.inbox:
+                if message.sender == sender:
+                    message.execution = execution
+                    self.journal.put(INBOX, message.row())
+
     def backlog(self, entity_id: str) -> int:
         """How many operations wait for this entity."""
         entity = self._entities.get(entity_id)

@@ -1,0 +1,329 @@
+"""What the hub does with each protocol message, seen by a worker that follows a script."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import durabletask.internal.orchestrator_service_pb2 as pb
+import grpc
+import pytest
+from taskhub_scripted import (
+    WAIT_S,
+    ManualClock,
+    ScriptedWorker,
+    complete,
+    kinds,
+    schedule,
+    start,
+    state,
+    turn,
+)
+
+from aos.local.taskhub import HubError, TaskHub
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+async def hub(tmp_path: Path, clock: ManualClock) -> AsyncIterator[TaskHub]:
+    made = await TaskHub.open(tmp_path / "hub.db", clock=clock)
+    yield made
+    await made.close()
+
+
+async def test_a_turn_receives_the_whole_history_and_only_what_is_new(hub: TaskHub) -> None:
+    worker = ScriptedWorker(hub)
+    await start(hub, "i")
+    first = await worker.take()
+    assert kinds(first.orchestratorRequest.newEvents) == ["orchestratorStarted", "executionStarted"]
+    await hub.complete_orchestrator(turn(first, schedule(1)))
+    activity = await worker.take()
+    await hub.complete_activity(
+        pb.ActivityResponse(
+            instanceId="i", taskId=1, result={"value": "7"}, completionToken=activity.completionToken
+        )
+    )
+    second = (await worker.take()).orchestratorRequest
+    assert kinds(second.pastEvents) == [
+        "orchestratorStarted", "executionStarted", "taskScheduled", "orchestratorCompleted",
+    ]  # fmt: skip
+    assert kinds(second.newEvents) == ["orchestratorStarted", "taskCompleted"]
+    assert second.newEvents[1].taskCompleted.result.value == "7"
+    assert second.executionId.value == first.orchestratorRequest.executionId.value
+
+
+async def test_an_activity_is_handed_out_only_once_its_turn_is_on_disk(hub: TaskHub, tmp_path: Path) -> None:
+    worker = ScriptedWorker(hub)
+    await start(hub, "i")
+    await hub.complete_orchestrator(turn(await worker.take(), schedule(1)))
+    await worker.take()
+    await hub.close()
+    again = await TaskHub.open(tmp_path / "hub.db")
+    assert (await ScriptedWorker(again).take()).activityRequest.taskId == 1
+    await again.close()
+
+
+async def test_only_the_first_completion_of_an_activity_counts(hub: TaskHub) -> None:
+    worker, other = ScriptedWorker(hub), ScriptedWorker(hub)
+    await start(hub, "i")
+    await hub.complete_orchestrator(turn(await worker.take(), schedule(1)))
+    first = await worker.take()
+    await worker.close()
+    second = await other.take()
+    for item, result in ((first, "first"), (second, "second")):
+        await hub.complete_activity(
+            pb.ActivityResponse(
+                instanceId="i", taskId=1, result={"value": result}, completionToken=item.completionToken
+            )
+        )
+    events = (await other.take()).orchestratorRequest.newEvents
+    assert [event.taskCompleted.result.value for event in events[1:]] == ["first"]
+    assert await other.nothing_comes()
+
+
+async def test_a_response_may_come_in_chunks(hub: TaskHub) -> None:
+    worker = ScriptedWorker(hub)
+    await start(hub, "i")
+    item = await worker.take()
+    await hub.complete_orchestrator(turn(item, schedule(1), isPartial=True, chunkIndex={"value": 0}))
+    assert (await state(hub, "i")).orchestrationStatus == pb.ORCHESTRATION_STATUS_PENDING
+    await hub.complete_orchestrator(turn(item, schedule(2), chunkIndex={"value": 1}))
+    assert {(await worker.take()).activityRequest.taskId for _ in range(2)} == {1, 2}
+
+
+async def test_events_that_the_worker_left_come_again(hub: TaskHub) -> None:
+    worker = ScriptedWorker(hub)
+    await start(hub, "i")
+    await hub.raise_event(pb.RaiseEventRequest(instanceId="i", name="e"))
+    item = await worker.take()
+    assert kinds(item.orchestratorRequest.newEvents)[1:] == ["executionStarted", "eventRaised"]
+    await hub.complete_orchestrator(turn(item, numEventsProcessed={"value": 2}))
+    assert kinds((await worker.take()).orchestratorRequest.newEvents)[1:] == ["eventRaised"]
+
+
+async def test_a_worker_that_streams_gets_a_long_history_separately(hub: TaskHub) -> None:
+    plain = ScriptedWorker(hub)
+    await hub.start_instance(
+        pb.CreateInstanceRequest(instanceId="i", name="o", input={"value": "x" * 2_000_000})
+    )
+    await hub.complete_orchestrator(turn(await plain.take()))
+    await plain.close()
+    worker = ScriptedWorker(
+        hub, pb.GetWorkItemsRequest(capabilities=[pb.WORKER_CAPABILITY_HISTORY_STREAMING])
+    )
+    await hub.raise_event(pb.RaiseEventRequest(instanceId="i", name="e"))
+    request = (await worker.take()).orchestratorRequest
+    assert request.requiresHistoryStreaming
+    assert not request.pastEvents
+    wanted = pb.StreamInstanceHistoryRequest(instanceId="i", forWorkItemProcessing=True)
+    streamed = [event async for chunk in hub.stream_instance_history(wanted) for event in chunk.events]
+    assert kinds(streamed) == ["orchestratorStarted", "executionStarted", "orchestratorCompleted"]
+
+
+async def test_closing_a_stream_gives_its_work_to_others_at_once(hub: TaskHub) -> None:
+    worker, other = ScriptedWorker(hub), ScriptedWorker(hub)
+    await start(hub, "i")
+    await worker.take()
+    assert await other.nothing_comes()
+    await worker.close()
+    assert (await ScriptedWorker(hub).take()).orchestratorRequest.instanceId == "i"
+
+
+async def test_abandoned_work_comes_again(hub: TaskHub) -> None:
+    worker = ScriptedWorker(hub)
+    await start(hub, "i")
+    await hub.signal_entity(pb.SignalEntityRequest(instanceId="@e@k", name="op"))
+    taken = [await worker.take(), await worker.take()]
+    for item in taken:
+        if item.HasField("entityRequest"):
+            await hub.abandon_entity(pb.AbandonEntityTaskRequest(completionToken=item.completionToken))
+        else:
+            await hub.abandon_orchestrator(
+                pb.AbandonOrchestrationTaskRequest(completionToken=item.completionToken)
+            )
+    again = [await worker.take(), await worker.take()]
+    assert {item.WhichOneof("request") for item in again} == {"orchestratorRequest", "entityRequest"}
+    assert {item.completionToken for item in again}.isdisjoint({item.completionToken for item in taken})
+
+
+async def test_filters_and_limits_decide_what_a_worker_gets(hub: TaskHub) -> None:
+    filters = pb.WorkItemFilters(orchestrations=[pb.OrchestrationFilter(name="mine", versions=["2"])])
+    picky = ScriptedWorker(
+        hub, pb.GetWorkItemsRequest(workItemFilters=filters, maxConcurrentOrchestrationWorkItems=1)
+    )
+    await start(hub, "other", "theirs")
+    for version in ("1", "2", "2"):
+        await hub.start_instance(pb.CreateInstanceRequest(name="mine", version={"value": version}))
+    request = (await picky.take()).orchestratorRequest
+    assert request.newEvents[1].executionStarted.version.value == "2"
+    assert await picky.nothing_comes()
+
+
+async def test_a_stale_entity_batch_changes_nothing(hub: TaskHub) -> None:
+    worker, other = ScriptedWorker(hub), ScriptedWorker(hub)
+    await hub.signal_entity(pb.SignalEntityRequest(instanceId="@e@k", name="op"))
+    late = await worker.take()
+    await worker.close()
+    current = await other.take()
+    for item, result in ((late, "late"), (current, "current"), (current, "twice")):
+        await hub.complete_entity(
+            pb.EntityBatchResult(
+                results=[pb.OperationResult(success=pb.OperationResultSuccess())],
+                entityState={"value": result},
+                completionToken=item.completionToken,
+            )
+        )
+    found = await hub.get_entity(pb.GetEntityRequest(instanceId="@e@k", includeState=True))
+    assert found.entity.serializedState.value == "current"
+
+
+async def test_a_batch_that_failed_whole_fails_each_call_and_keeps_the_state(hub: TaskHub) -> None:
+    worker = ScriptedWorker(hub)
+    await start(hub, "i")
+    call = pb.EntityOperationCalledEvent(requestId="r", operation="op", targetInstanceId={"value": "@e@k"})
+    action = pb.OrchestratorAction(
+        id=1, sendEntityMessage=pb.SendEntityMessageAction(entityOperationCalled=call)
+    )
+    await hub.complete_orchestrator(turn(await worker.take(), action))
+    batch = await worker.take()
+    failure = pb.TaskFailureDetails(errorType="Broken", errorMessage="no entity here")
+    await hub.complete_entity(
+        pb.EntityBatchResult(failureDetails=failure, completionToken=batch.completionToken)
+    )
+    answer = (await worker.take()).orchestratorRequest.newEvents[1]
+    assert answer.entityOperationFailed.failureDetails.errorType == "Broken"
+
+
+async def test_a_turn_that_cannot_be_carried_out_fails_its_instance_alone(hub: TaskHub) -> None:
+    worker = ScriptedWorker(hub)
+    await start(hub, "bad")
+    lock = pb.EntityLockRequestedEvent(criticalSectionId="s")  # a lock over no entity
+    action = pb.OrchestratorAction(
+        id=1, sendEntityMessage=pb.SendEntityMessageAction(entityLockRequested=lock)
+    )
+    await hub.complete_orchestrator(turn(await worker.take(), action))
+    assert (await state(hub, "bad")).orchestrationStatus == pb.ORCHESTRATION_STATUS_FAILED
+    await start(hub, "good")
+    await hub.complete_orchestrator(turn(await worker.take(), complete()))
+    assert (await state(hub, "good")).orchestrationStatus == pb.ORCHESTRATION_STATUS_COMPLETED
+
+
+async def test_histories_pushed_out_of_memory_are_read_back(tmp_path: Path) -> None:
+    hub = await TaskHub.open(tmp_path / "hub.db", cache_bytes=0)
+    worker = ScriptedWorker(hub)
+    for n in range(3):
+        await start(hub, f"i{n}")
+        await hub.complete_orchestrator(turn(await worker.take()))
+    for n in range(3):
+        await hub.raise_event(pb.RaiseEventRequest(instanceId=f"i{n}", name="e"))
+        item = await worker.take()
+        assert kinds(item.orchestratorRequest.pastEvents)[1] == "executionStarted"
+        await hub.complete_orchestrator(turn(item, complete(str(n))))
+        assert (await state(hub, f"i{n}")).output.value == str(n)
+    await hub.close()
+
+
+async def test_instances_past_their_retention_are_purged(tmp_path: Path) -> None:
+    clock = ManualClock()
+    hub = await TaskHub.open(tmp_path / "hub.db", clock=clock, retention=timedelta(days=1))
+    worker = ScriptedWorker(hub)
+    for name in ("ended", "running"):
+        await start(hub, name)
+        await hub.complete_orchestrator(turn(await worker.take(), *([complete()] if name == "ended" else [])))
+    clock.advance(timedelta(hours=23))
+    assert (await state(hub, "ended")).instanceId
+    clock.advance(timedelta(hours=2))
+    async with asyncio.timeout(WAIT_S):
+        while (await state(hub, "ended")).instanceId:
+            clock.advance(timedelta(minutes=1))
+            await asyncio.sleep(0.01)
+    assert (await state(hub, "running")).instanceId
+    await hub.close()
+
+
+async def test_a_timer_set_before_a_restart_fires_after_it(
+    hub: TaskHub, tmp_path: Path, clock: ManualClock
+) -> None:
+    worker = ScriptedWorker(hub)
+    await start(hub, "i")
+    timer = pb.OrchestratorAction(
+        id=1, createTimer=pb.CreateTimerAction(fireAt={"seconds": clock.now() // 10**6 + 60})
+    )
+    await hub.complete_orchestrator(turn(await worker.take(), timer))
+    await hub.close()
+    again = await TaskHub.open(tmp_path / "hub.db", clock=clock)
+    worker = ScriptedWorker(again)
+    assert await worker.nothing_comes()
+    worker = ScriptedWorker(again)
+    clock.advance(timedelta(seconds=61))
+    assert kinds((await worker.take()).orchestratorRequest.newEvents)[1:] == ["timerFired"]
+    await again.close()
+
+
+async def test_ending_an_instance_leaves_none_of_its_timers_behind(hub: TaskHub, clock: ManualClock) -> None:
+    worker = ScriptedWorker(hub)
+    await start(hub, "i")
+    timer = pb.OrchestratorAction(
+        id=1, createTimer=pb.CreateTimerAction(fireAt={"seconds": clock.now() // 10**6 + 60})
+    )
+    await hub.complete_orchestrator(turn(await worker.take(), timer, complete()))
+    rows = await hub._engine.read(lambda db: db.execute("SELECT count(*) FROM inbox").fetchone())
+    assert rows == (0,)
+
+
+async def test_termination_without_the_worker(hub: TaskHub) -> None:
+    worker = ScriptedWorker(hub)
+    await start(hub, "i")
+    item = await worker.take()
+    batch = pb.InstanceBatch(instanceIds=["i", "nobody"])
+    request = pb.SkipGracefulOrchestrationTerminationsRequest(instanceBatch=batch)
+    answer = await hub.skip_graceful_orchestration_terminations(request)
+    assert list(answer.unterminatedInstanceIds) == ["nobody"]
+    await hub.complete_orchestrator(turn(item, complete()))
+    assert (await state(hub, "i")).orchestrationStatus == pb.ORCHESTRATION_STATUS_TERMINATED
+
+
+@pytest.mark.parametrize(
+    ("request_", "code"),
+    [
+        (pb.CreateInstanceRequest(instanceId="i"), grpc.StatusCode.INVALID_ARGUMENT),
+        (pb.CreateInstanceRequest(instanceId="@e@k", name="o"), grpc.StatusCode.INVALID_ARGUMENT),
+    ],
+)
+async def test_a_start_that_makes_no_sense_is_refused(
+    hub: TaskHub, request_: pb.CreateInstanceRequest, code: grpc.StatusCode
+) -> None:
+    with pytest.raises(HubError) as refusal:
+        await hub.start_instance(request_)
+    assert refusal.value.code is code
+    assert not (await hub.query_instances(pb.QueryInstancesRequest())).orchestrationState
+
+
+async def test_a_purge_that_names_nothing_is_refused(hub: TaskHub) -> None:
+    with pytest.raises(HubError):
+        await hub.purge_instances(pb.PurgeInstancesRequest())
+
+
+async def test_a_hub_made_anew_is_empty(hub: TaskHub) -> None:
+    await start(hub, "i")
+    await hub.create_task_hub(pb.CreateTaskHubRequest())
+    assert (await state(hub, "i")).instanceId == "i"
+    await hub.create_task_hub(pb.CreateTaskHubRequest(recreateIfExists=True))
+    assert not (await state(hub, "i")).instanceId
+    assert await ScriptedWorker(hub).nothing_comes()
+
+
+async def test_a_closed_hub_ends_its_streams_and_refuses(tmp_path: Path) -> None:
+    hub = await TaskHub.open(tmp_path / "hub.db")
+    worker = ScriptedWorker(hub)
+    waiting = asyncio.ensure_future(worker.take())
+    await asyncio.sleep(0)
+    await hub.close()
+    with pytest.raises(StopAsyncIteration):
+        await waiting
+    with pytest.raises(HubError):
+        await start(hub, "i")
