@@ -20,6 +20,8 @@ from aos.services.steps.preparation import Progress
 Json = Dict[str, Any]  # noqa: UP006 - the Functions indexer takes this form, not dict[...]
 
 blueprint = df.Blueprint()
+TENANT_BUDGET = "all"
+"""The scope of the budget that all runs of a tenant share."""
 
 
 @blueprint.activity_trigger(input_name="work")
@@ -62,7 +64,7 @@ def _budgets(run: Run, tenant_limit_usd: float | None) -> list[Json]:
     if run.budget_micro_usd is not None:
         budgets.append({"key": f"{run.tenant}.run-{run.id}", "limit": run.budget_micro_usd})
     if tenant_limit_usd is not None:
-        budgets.append({"key": f"{run.tenant}.all", "limit": round(tenant_limit_usd * 1_000_000)})
+        budgets.append({"key": f"{run.tenant}.{TENANT_BUDGET}", "limit": round(tenant_limit_usd * 1_000_000)})
     return budgets
 
 

@@ -71,6 +71,18 @@ class DurableEngine:
                 found[agent] = state
         return found
 
+    async def signal_budget(self, scope: str, operation: str, arguments: Mapping[str, Any]) -> None:
+        """Signal the tenant's budget of this scope.
+
+        Raises:
+            Unavailable: the engine does not answer.
+        """
+        entity = EntityInstanceId("budget", f"{self._tenant}.{scope}")
+        try:
+            await self._connected.signal_entity(entity, operation, dict(arguments))
+        except grpc.RpcError as error:
+            raise Unavailable(f"the durable engine does not answer: {_details(error)}") from error
+
     @property
     def _connected(self) -> DurableFunctionsClient:
         if self._client is None:

@@ -22,7 +22,7 @@ from aos.kernel.scheduling import budget as ledger
 
 blueprint = df.Blueprint()
 
-_BUDGET_EVENTS = {"settle": ledger.Settle, "release": ledger.Release}
+_BUDGET_EVENTS = {"settle": ledger.Settle, "release": ledger.Release, "compact": ledger.Compact}
 
 
 @blueprint.entity_trigger(context_name="context", entity_name="agent")
@@ -36,8 +36,9 @@ def agent(context: EntityContext, arguments: dict[str, Any] | None = None) -> di
     instance = AgentInstance.from_json(state) if state else None
     try:
         if context.operation == "assign":
-            assign = Assign(**(arguments or {}))
-            instance, outcome = first_assignment(instance, Register(definition=context.entity_id.key), assign)
+            given = arguments or {}
+            register = Register(definition=given["definition"])
+            instance, outcome = first_assignment(instance, register, Assign(given["work"], given["at"]))
         else:
             instance, outcome = advance(instance, event_named(context.operation, arguments))
     except AosError as error:
@@ -52,19 +53,22 @@ def agent(context: EntityContext, arguments: dict[str, Any] | None = None) -> di
 def budget(context: EntityContext, arguments: dict[str, Any]) -> dict[str, Any]:
     """Hold a budget's ledger; the key is ``tenant.scope``. Amounts are micro-dollars.
 
-    ``reserve`` carries the limit, so that the ledger need not be made beforehand.
+    ``reserve`` carries the limit, so that the ledger need not be made beforehand. What the ledger does
+    not take is answered with an error and changes nothing.
     """
     state = context.get_state()
-    if context.operation == "reserve":
-        limit = arguments.pop("limit")
-        held = ledger.Budget.from_json(state) if state else ledger.Budget(limit=limit)
-        held, _ = ledger.advance(held, ledger.SetLimit(limit))
-        event: ledger.Event = ledger.Reserve(**arguments)
-    elif context.operation in _BUDGET_EVENTS and state:
-        held = ledger.Budget.from_json(state)
-        event = _BUDGET_EVENTS[context.operation](**arguments)
-    else:
-        return {"result": "error", "reason": f"a budget has no operation {context.operation!r} now"}
-    held, result = ledger.advance(held, event)
+    held = ledger.Budget.from_json(state) if state else None
+    try:
+        if context.operation == "reserve":
+            limit = arguments["limit"]
+            held, _ = ledger.advance(held or ledger.Budget(limit=limit), ledger.SetLimit(limit))
+            event: ledger.Event = ledger.Reserve(arguments["id"], arguments["amount"], arguments["at"])
+        elif held is not None and context.operation in _BUDGET_EVENTS:
+            event = _BUDGET_EVENTS[context.operation](**arguments)
+        else:
+            return {"result": "error", "reason": f"a budget has no operation {context.operation!r} now"}
+        held, result = ledger.advance(held, event)
+    except AosError as error:
+        return {"result": "error", "code": error.code, "reason": error.message}
     context.set_state(held.to_json())
     return {"result": type(result).__name__.lower(), **asdict(result)}

@@ -37,7 +37,7 @@ class StepShell:
             return self._outcome(prepared["result"], reason=prepared["reason"])
         refusal = yield from self._reserve(prepared["reserve_micro_usd"])
         if refusal is None and prepared["agent"]:
-            refusal = yield from self._assign(prepared["agent"])
+            refusal = yield from self._assign(prepared["agent"], prepared["agent_definition"])
             if refusal is not None:
                 self._release()
         if refusal is not None:
@@ -75,8 +75,8 @@ class StepShell:
             self._say("budget.reserved", payload)
         return None
 
-    def _assign(self, agent: str) -> Steps[str | None]:
-        request = {"work": self._reservation, "at": self._now.timestamp()}
+    def _assign(self, agent: str, definition: str) -> Steps[str | None]:
+        request = {"work": self._reservation, "at": self._now.timestamp(), "definition": definition}
         answer: Json = yield self._context.call_entity(self._agent(agent), "assign", request)
         if answer["result"] == "assigned":
             self._say("agent.assigned", {"agent": agent})

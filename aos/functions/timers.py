@@ -6,10 +6,13 @@ import logging
 
 import azure.functions as func
 
+from aos.functions.activities import TENANT_BUDGET
 from aos.functions.process import engine, system
 
 _LOG = logging.getLogger(__name__)
 UNANSWERED_S = 20.0
+REMEMBERED_S = 30 * 86_400.0
+"""No step lasts longer: nothing asks again for a reservation that is older."""
 
 blueprint = func.Blueprint()
 
@@ -23,3 +26,14 @@ async def ring_again(timer: func.TimerRequest, client: str) -> None:
     rung = await system().doorbells.ring_again(UNANSWERED_S)
     if rung:
         _LOG.info("rang %d doorbells again", rung)
+
+
+@blueprint.timer_trigger(arg_name="timer", schedule="0 30 3 * * *")
+@blueprint.generic_input_binding(arg_name="client", type="durableClient")
+async def compact_budget(timer: func.TimerRequest, client: str) -> None:
+    """Have the tenant's ledger forget reservations that ended long ago."""
+    del timer
+    engine().attach(client)
+    if system().settings.tenant_budget_usd is not None:
+        before = system().clock() - REMEMBERED_S
+        await engine().signal_budget(TENANT_BUDGET, "compact", {"before": before})

@@ -61,9 +61,12 @@ class Effects:
     ) -> Claim:
         """Ask to act. ``Act`` and ``Query`` are written when they are returned: the lease is held."""
         owner = secrets.token_hex(_OWNER_BYTES)
+        tried: Act | Query | Unknown | None = None
         while True:
             row = await self._rows.get(TABLE, key.run, key.row)
             record = EffectRecord.from_json(row.value) if row else None
+            if tried is not None and record == tried.record:
+                return tried  # the write was refused, but an earlier sending of it had succeeded
             answer = effects.claim(
                 record,
                 id=key.id,
@@ -78,6 +81,7 @@ class Effects:
                 case Act(new) | Query(new) | Unknown(new) if new != record:
                     if await self._written(key, row, new):
                         return answer
+                    tried = answer
                 case Act() | Query() | Unknown() | Settled() | Wait() | ArgumentsChanged():
                     return answer
 

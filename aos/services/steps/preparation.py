@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from aos.kernel.canonical import digest
 from aos.kernel.errors import InvalidExpression, InvalidInput, NotFound
 from aos.kernel.governance.approval import Action
 from aos.kernel.governance.audit.records import FactType
@@ -51,6 +52,8 @@ class Preparation:
     result: str
     reason: str | None = None
     agent: str | None = None
+    agent_definition: str | None = None
+    """The digest of the agent's definition."""
     reserve_micro_usd: int = 0
     seconds: float = 0.0
     facts: tuple[str, ...] = ()
@@ -200,7 +203,13 @@ class Preparer:
             reserve_micro_usd=reserve,
         )
         await self._rows.write_prepared(work.run.id, work.label, work.attempt, prepared)
-        return Preparation("ready", agent=agent.name, reserve_micro_usd=reserve, facts=(fact,))
+        return Preparation(
+            "ready",
+            agent=agent.name,
+            agent_definition=digest(asdict(agent)),
+            reserve_micro_usd=reserve,
+            facts=(fact,),
+        )
 
     async def _conversation(self, work: _Work) -> int:
         """Go on with the conversation in which an effect was claimed; without one, begin anew."""

@@ -138,7 +138,7 @@ class ToolCalls:
         key = EffectKey(call.message.run, call.message.label, call.id)
         claim = await self._effects.claim(
             key,
-            lease_s=tool.definition.timeout_s + LEASE_MARGIN_S,
+            lease_s=_lease_s(tool),
             args_hash=tool_action(call.tool, call.arguments).hash,
             kind=tool.definition.effect,
             decision=decision,
@@ -163,10 +163,17 @@ class ToolCalls:
         self, tool: AnyTool, call: Call, key: EffectKey, held: EffectRecord, *, ask: bool
     ) -> CallEnd:
         context = self._context(tool, call)
+        value = None
         try:
-            async with asyncio.timeout(tool.definition.timeout_s):
-                found = await tool.query(context) if ask else None
-                value = found if found is not None else await tool.call(call.arguments, context)
+            if ask:
+                async with asyncio.timeout(tool.definition.timeout_s):
+                    value = await tool.query(context)
+        except Exception as error:  # noqa: BLE001 - whatever it raises, nothing is known of the earlier call
+            return await self._in_doubt(tool, call, key, held, _reason(tool, error))
+        try:
+            if value is None:
+                async with asyncio.timeout(tool.definition.timeout_s):
+                    value = await tool.call(call.arguments, context)
         except ToolFailed as error:
             return await self._did_not_happen(call, key, held, error)
         except Exception as error:  # noqa: BLE001 - whatever a tool raises leaves its outcome in doubt
@@ -248,6 +255,12 @@ class ToolCalls:
             deadline=self._clock() + tool.definition.timeout_s,
             memory=self._memory,
         )
+
+
+def _lease_s(tool: AnyTool) -> float:
+    """Return how long an attempt may act: one call, after one question where the target is asked first."""
+    calls = 2 if tool.definition.effect is Effect.QUERYABLE else 1
+    return calls * tool.definition.timeout_s + LEASE_MARGIN_S
 
 
 def _reason(tool: AnyTool, error: Exception) -> str:
