@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 _WINDOW = 0x7FFFFFFF
 _TRANSFER_OVERHEAD = 64
+_HANDLE_MAX = 255
 _SOURCE, _TARGET = 0x28, 0x29
 CBS_NODE = "$cbs"
 MANAGEMENT_SUFFIX = "/$management"
@@ -65,7 +66,7 @@ class Session:
         self._next_outgoing_id = 0
         self._links: dict[int, Link] = {}
         self._gone: set[int] = set()  # handles whose last frames may still be on their way
-        self.send(Begin(channel, 0, _WINDOW, _WINDOW, 255))
+        self.send(Begin(channel, 0, _WINDOW, _WINDOW, _HANDLE_MAX))
 
     @property
     def journal(self) -> Journal:
@@ -175,8 +176,8 @@ class Session:
                 link.credit_changed()
 
     def _attach(self, frame: Attach) -> None:
-        if frame.handle in self._links:
-            raise InvalidFieldError(f"handle {frame.handle} is in use")
+        if frame.handle in self._links or frame.handle > _HANDLE_MAX:
+            raise InvalidFieldError(f"handle {frame.handle} is in use or too high")
         try:
             link = self._new_link(frame)
         except BrokerError as error:

@@ -99,7 +99,7 @@ class Broker:
             group_id=session_id,
             **properties,
         )
-        check_size(raw, MAX_MESSAGE_BYTES)
+        check_size(len(raw), MAX_MESSAGE_BYTES)
         numbers = await self.accept(self.namespace.destination(entity), [Content.parse(raw)])
         return numbers[0]
 

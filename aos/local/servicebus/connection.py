@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, cast
 
 from aos.local.servicebus import management
 from aos.local.servicebus.amqp_session import Session
+from aos.local.servicebus.clock import Alarm
 from aos.local.servicebus.codec import Symbol, UByte
 from aos.local.servicebus.errors import (
     BrokerError,
@@ -65,21 +66,23 @@ class Connection(asyncio.Protocol):
         self._grants: dict[str, Grant] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._heard_s = 0.0
-        self._timers: list[asyncio.TimerHandle] = []
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._grants_end = Alarm(broker.clock, self._check_grants)
         self._loop = asyncio.get_running_loop()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected."""
         self._transport = cast("asyncio.Transport", transport)
         self.broker.connections.add(self)
-        self._later(_OPENING_S, self._check_opened)
+        self._later("opening", _OPENING_S, self._check_opened)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has gone; what it has locked stays locked."""
         self._transport = None
         self.broker.connections.discard(self)
-        for timer in self._timers:
+        for timer in self._timers.values():
             timer.cancel()
+        self._grants_end.cancel()
         for session in self._sessions.values():
             session.close()
         self._sessions.clear()
@@ -133,7 +136,7 @@ class Connection(asyncio.Protocol):
         """Take a token. Raises UnauthorizedError."""
         grant = self.broker.authority.grant(token)
         self._grants[grant.path] = grant
-        self.broker.clock.call_at(grant.expires_ms, self._check_grants)
+        self._grants_end.at(grant.expires_ms)
 
     def answer(self, session: Session, node: str, request: Content) -> None:
         """Answer a request to $cbs or a $management node, in its own task."""
@@ -146,13 +149,13 @@ class Connection(asyncio.Protocol):
 
     def _check_grants(self) -> None:
         now_ms = self.broker.clock.now_ms()
-        for path, grant in list(self._grants.items()):
-            if grant.expires_ms <= now_ms:
-                del self._grants[path]
-            elif self._transport is not None:
-                self.broker.clock.call_at(grant.expires_ms, self._check_grants)
-        for session in list(self._sessions.values()):
-            session.check_grants()
+        good = {path: grant for path, grant in self._grants.items() if grant.expires_ms > now_ms}
+        expired = len(good) < len(self._grants)
+        self._grants = good
+        self._grants_end.at(min((grant.expires_ms for grant in good.values()), default=None))
+        if expired:
+            for session in list(self._sessions.values()):
+                session.check_grants()
 
     def _flush(self) -> None:
         if self._out and self._transport is not None:
@@ -236,7 +239,7 @@ class Connection(asyncio.Protocol):
         properties = {Symbol("product"): "aos", Symbol("platform"): "python"}
         answer = Open(self.broker.name, None, MAX_FRAME_BYTES, 255, _IDLE_MS, properties=properties)
         self.write(encode_frame(0, answer))
-        self._later(_IDLE_MS / 1000, self._check_idle)
+        self._later("idle", _IDLE_MS / 1000, self._check_idle)
         if performative.idle_time_out:
             self._keep_alive(max(performative.idle_time_out / 2000, 0.05))
 
@@ -265,14 +268,13 @@ class Connection(asyncio.Protocol):
         session.close()
         self.write(encode_frame(channel, End(None if error is None else error_value(error))))
 
-    def _later(self, delay_s: float, callback: Any) -> None:
-        self._timers = [timer for timer in self._timers if not timer.cancelled()][-2:]
-        self._timers.append(self._loop.call_later(delay_s, callback))
+    def _later(self, name: str, delay_s: float, callback: Callable[[], None]) -> None:
+        if self._transport is not None:
+            self._timers[name] = self._loop.call_later(delay_s, callback)
 
     def _keep_alive(self, period_s: float) -> None:
-        if self._opened and self._transport is not None:
-            self.write(EMPTY_FRAME)
-            self._later(period_s, lambda: self._keep_alive(period_s))
+        self.write(EMPTY_FRAME)
+        self._later("alive", period_s, lambda: self._keep_alive(period_s))
 
     def _check_opened(self) -> None:
         if not self._opened and self._transport is not None:
@@ -283,4 +285,4 @@ class Connection(asyncio.Protocol):
         if silent_s >= 2 * _IDLE_MS / 1000 and self._transport is not None:
             self._transport.abort()
         else:
-            self._later(_IDLE_MS / 1000, self._check_idle)
+            self._later("idle", _IDLE_MS / 1000, self._check_idle)

@@ -69,6 +69,7 @@ class Journal:
         self._gathered: list[_Submission] = []
         self._queue: queue.SimpleQueue[list[_Submission] | None] = queue.SimpleQueue()
         self._backlog: list[_Submission] = []
+        self._closed = False
         self._last_id: int = self.rows("SELECT coalesce(max(id), 0) FROM messages")[0][0]
         self._thread = threading.Thread(target=self._write, name="servicebus-journal", daemon=True)
         self._thread.start()
@@ -104,11 +105,16 @@ class Journal:
     async def close(self) -> None:
         """Write what is left and close the file."""
         self._flush()
+        self._closed = True
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
         self._connection.close()
 
     def _hand_over(self, submission: _Submission) -> None:
+        if self._closed:
+            if submission.future is not None:
+                submission.future.set_exception(ServerBusyError("the broker is closed"))
+            return
         if not self._gathered:
             self._loop.call_soon(self._flush)
         self._gathered.append(submission)
@@ -149,7 +155,7 @@ class Journal:
             for sql, run in groupby(statements, key=lambda statement: statement[0]):
                 self._connection.executemany(sql, [parameters for _, parameters in run])
             self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OverflowError) as error:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             return _refusal(error)
@@ -182,7 +188,7 @@ def _resolve(group: list[_Submission], failures: dict[int, BrokerError]) -> None
             submission.future.set_exception(error)
 
 
-def _refusal(error: sqlite3.Error) -> BrokerError:
+def _refusal(error: sqlite3.Error | OverflowError) -> BrokerError:
     if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
         return StorageFullError("the disk of the message journal is full: nothing was accepted")
     return ServerBusyError(f"the message journal could not be written: {error}")

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 _CREDIT = 1000
 _SETTLED_MODE = 1
-_RECEIVE_AND_DELETE = 0  # rcv-settle-mode first; with it the sender sends settled
 _MAX_TRANSFER_BYTES = sections.MAX_BATCH_BYTES + 64 * 1024
 
 
@@ -124,7 +123,7 @@ class IncomingLink(Link):
                 self.grant()
 
         try:
-            sections.check_size(raw if size <= _MAX_TRANSFER_BYTES else bytes(size), self.limit(first))
+            sections.check_size(size, self.limit(first))
             self.receive(raw, first.message_format == sections.BATCH_FORMAT, settle)
         except BrokerError as error:
             settle(error)
@@ -150,7 +149,7 @@ class SendingLink(IncomingLink):
         """Accept the message, or all of a batch."""
         contents = sections.batch_contents(raw) if batch else [Content.parse(raw)]
         for content in contents:
-            sections.check_size(content.raw, sections.MAX_MESSAGE_BYTES)
+            sections.check_size(len(content.raw), sections.MAX_MESSAGE_BYTES)
         done = accept(self._destination, contents, self.session.journal)
         done.add_done_callback(lambda future: settle(_broker_error(future)))
 

@@ -200,7 +200,7 @@ async def _schedule(request: Request) -> Any:
     if len(contents) != len(entries):
         raise ArgumentError("schedule-message: every entry needs the bytes of its message")
     for content in contents:
-        check_size(content.raw, MAX_MESSAGE_BYTES)
+        check_size(len(content.raw), MAX_MESSAGE_BYTES)
     broker = request.connection.broker
     numbers = await broker.accept(broker.namespace.destination(request.entity), contents)
     return {"sequence-numbers": Array(int, numbers)}

@@ -18,8 +18,8 @@ from aos.local.servicebus.performatives import encoded_list
 BATCH_FORMAT = 0x80013700
 MAX_MESSAGE_BYTES = 256 * 1024
 MAX_BATCH_BYTES = 1024 * 1024
-MAX_TTL_MS = 922_337_203_685_477  # .NET's TimeSpan.MaxValue: "never expires"
-_WIRE_MAX_TTL_MS = 2**32 - 1  # the header's ttl is a uint, which then also means "never"
+_WIRE_MAX_TTL_MS = 2**32 - 1  # the highest ttl of the header, which means "never expires"
+_LATEST_MS = 253_402_300_800_000  # the end of the year 9999
 
 HEADER, DELIVERY_ANNOTATIONS, ANNOTATIONS = 0x70, 0x71, 0x72
 PROPERTIES, APPLICATION_PROPERTIES = 0x73, 0x74
@@ -108,6 +108,8 @@ class Content:
         elif code == APPLICATION_PROPERTIES:
             self.application_bytes = self.raw[position:end]
         elif code != DELIVERY_ANNOTATIONS:
+            if code in (SEQUENCE, VALUE):
+                codec.decode(self.raw, start)  # a body that cannot be read is refused, not passed on
             self.body_bytes += self.raw[position:end]
 
     def _take_header(self, fields: Any) -> None:
@@ -145,9 +147,13 @@ class Content:
         return values or {}
 
     def scheduled_ms(self) -> int | None:
-        """When the message is to become active, if the sender said so."""
+        """When the message is to become active, if the sender said so. Raises DecodeError."""
         value = self.annotations.get("x-opt-scheduled-enqueue-time")
-        return int(value) if isinstance(value, int) else None
+        if value is None:
+            return None
+        if not isinstance(value, int) or value > _LATEST_MS:
+            raise DecodeError("x-opt-scheduled-enqueue-time is no time")
+        return int(value)
 
     def value(self) -> Any:
         """The value of the first body section."""
@@ -264,10 +270,10 @@ def batch_contents(raw: bytes) -> list[Content]:
     return contents
 
 
-def check_size(raw: bytes, limit: int) -> None:
+def check_size(size: int, limit: int) -> None:
     """Refuse what is above the limit. Raises MessageTooLargeError."""
-    if len(raw) > limit:
-        raise MessageTooLargeError(f"the message has {len(raw)} bytes, and at most {limit} are allowed")
+    if size > limit:
+        raise MessageTooLargeError(f"the message has {size} bytes, and at most {limit} are allowed")
 
 
 def build_message(

@@ -198,7 +198,7 @@ class SessionQueue(Queue):
         """Nobody holds the session any more; what was locked under it is given back uncounted."""
         session.holder = None
         for message in self._locked_under(session):
-            self._unlock(message)
+            self.give_back_unseen(message)
         self._tidy(session)
         self._offer_sessions()
 
@@ -222,7 +222,7 @@ class SessionQueue(Queue):
         self._locked[token] = message
         session = self._sessions.get(message.session_id or "")
         if session is None or session.holder is None:
-            self._unlock(message)
+            self.give_back_unseen(message)
 
     def _expire_locks(self, now_ms: int) -> None:
         for session in list(self._sessions.values()):

@@ -86,6 +86,7 @@ class Queue:
     def take_in(self, content: Content, intake: Intake, scheduled_ms: int, forwarded: int = 0) -> None:
         """Add one message to `intake`, unless it is a duplicate. Raises InvalidFieldError."""
         fields = content.property_fields()
+        content.application_properties()  # what filters will read later is checked now
         message_id = _text(fields.get("message_id"))
         if message_id is None:
             message_id = uuid.uuid4().hex
@@ -394,8 +395,8 @@ class Queue:
         message = self._locked.get(token)
         return None if message is None or message.locked_until_ms <= self.clock.now_ms() else message
 
-    def _unlock(self, message: Message) -> None:
-        """Give a message back that nobody has seen."""
+    def give_back_unseen(self, message: Message) -> None:
+        """Unlock a message that was locked for someone who has gone before getting it."""
         self._locked.pop(message.lock_token or b"", None)
         self._journal.record([updated(self.name, message, lock_token=None)])
         self._give_back(message)
@@ -413,7 +414,7 @@ class Queue:
         for consumer, message in given:
             self._lock_committed(message, remove=consumer.removes)
             if not consumer.deliver(message) and not consumer.removes:
-                self._unlock(message)
+                self.give_back_unseen(message)
         self._set_alarm()
         self.dispatch()
 

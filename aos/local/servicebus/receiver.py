@@ -117,10 +117,11 @@ class Receiver:
         try:
             self._queue.dispatch()
             await self._wait(timeout_s)
-        finally:
-            self._wanted = 0
-            arrived, self._arrived = self._arrived, []
-        return [_received(message) for message in arrived]
+        except BaseException:  # cancelled: nobody will get what has arrived
+            for message in self._take_arrived():
+                self._queue.give_back_unseen(message)
+            raise
+        return [_received(message) for message in self._take_arrived()]
 
     async def complete(self, lock_token: str) -> None:
         """The message is done with. Raises LockLostError."""
@@ -165,6 +166,11 @@ class Receiver:
             return False
         self._arrived.append(message)
         return True
+
+    def _take_arrived(self) -> list[Message]:
+        self._wanted = 0
+        arrived, self._arrived = self._arrived, []
+        return arrived
 
     async def _wait(self, timeout_s: float) -> None:
         """Until something has arrived and nothing is on its way, or the time is over."""

@@ -18,10 +18,13 @@ from aos.local.servicebus import (
 )
 from aos.local.servicebus.errors import (
     BrokerError,
+    DecodeError,
     MessageTooLargeError,
     NotAllowedError,
+    ServerBusyError,
     StorageFullError,
 )
+from aos.local.servicebus.message import Content
 
 _QUEUES: dict[str, dict[str, Any]] = {
     "work": {"LockDuration": "PT30S", "MaxDeliveryCount": 2},
@@ -240,3 +243,49 @@ async def test_a_database_that_cannot_be_used_is_named(tmp_path: Path):
         await _open(newer, ManualClock())
     with pytest.raises(DatabaseError, match=r"bus\.db: not usable"):
         await _open(tmp_path / "no" / "bus.db", ManualClock())
+
+
+async def test_a_receive_cancelled_after_its_message_has_come_gives_it_back():
+    broker = await _open(None, ManualClock())
+    receiver, other = broker.receiver("work"), broker.receiver("work")
+    await broker.send("work", b"x")
+    waiting = asyncio.create_task(receiver.receive(1, 30))
+    while not receiver._arrived:
+        await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    [message] = await other.receive(1, 5)
+    assert (message.body, message.delivery_count) == (b"x", 0)
+    await broker.close()
+
+
+async def test_what_is_settled_or_sent_after_the_broker_has_closed_is_refused():
+    broker = await _open(None, ManualClock())
+    await broker.send("work", b"x")
+    receiver = broker.receiver("work")
+    [message] = await receiver.receive(1, 5)
+    await broker.close()
+    with pytest.raises(ServerBusyError, match="closed"):
+        await receiver.complete(message.lock_token)
+    with pytest.raises(ServerBusyError, match="closed"):
+        await broker.send("work", b"y")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"\x00\x53\x77\xa1\x01\xff",
+        b"\x00\x53\x74\xc1\x04\x02\x45\xa1\x00\x00\x53\x75\xa0\x00",
+        b"\x00\x53\x72\xc1\x28\x02\xa3\x1cx-opt-scheduled-enqueue-time\x80" + b"\xff" * 8,
+    ],
+    ids=["no section", "text that is not UTF-8", "a list as a property's name", "a time beyond all time"],
+)
+async def test_a_message_that_could_not_be_read_later_is_refused_at_once(raw: bytes):
+    broker = await _open(None, ManualClock())
+    with pytest.raises(DecodeError):
+        await broker.accept(broker.namespace.destination("work"), [Content.parse(raw)])
+    await broker.send("work", b"fine")
+    assert broker.namespace.queue("work").message_count == 1
+    await broker.close()
