@@ -1,0 +1,56 @@
+"""The FastAPI application."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Depends, FastAPI
+
+from aos.api.access import AgentDirectory, authenticated
+from aos.api.docs import serve_docs
+from aos.api.problems import Problem, handle_errors
+from aos.api.routers import agents as agents_router
+from aos.api.routers import audit, health, runs, workflows
+from aos.services.system import System
+
+VERSION = "1"
+"""Of the API: the same as long as what clients rely on stays."""
+_DESCRIPTION = """
+An operating system for AI agents: start workflows, follow their runs, decide what they wait for, and take
+away a record that verifies offline. Every error is a problem document (RFC 9457).
+"""
+
+
+class _Api(FastAPI):
+    """FastAPI, whose description tells of the problem documents too."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI description."""
+        if self.openapi_schema is None:
+            described = super().openapi()
+            described["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+        return super().openapi()
+
+
+def create_app(system: System, agents: AgentDirectory) -> FastAPI:
+    """Return the API of a system.
+
+    Everything under ``/api`` asks for a key, whatever its router says.
+    """
+    app = _Api(
+        title="AOS",
+        version=VERSION,
+        description=_DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.system = system
+    app.state.agents = agents
+    api = APIRouter(prefix="/api", dependencies=[Depends(authenticated)])
+    for module in (workflows, runs, agents_router, audit):
+        api.include_router(module.router)
+    app.include_router(api)
+    app.include_router(health.router)
+    serve_docs(app)
+    handle_errors(app)
+    return app

@@ -1,0 +1,62 @@
+"""The description of the API for people: Swagger UI, its files served from here."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from fastapi import APIRouter, FastAPI
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.staticfiles import StaticFiles
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>AOS API</title>
+<link rel="stylesheet" href="/docs/assets/swagger-ui.css">
+<link rel="icon" href="/docs/assets/favicon-32x32.png">
+</head>
+<body>
+<div id="api"></div>
+<script src="/docs/assets/swagger-ui-bundle.js"></script>
+<script src="/docs/start.js"></script>
+</body>
+</html>
+"""
+_SCRIPT = """SwaggerUIBundle({url: "/openapi.json", dom_id: "#api", deepLinking: true, validatorUrl: null});
+"""
+_ONLY_OURS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+}
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/")
+async def root() -> Response:
+    """Lead people to the description."""
+    return RedirectResponse("/docs")
+
+
+@router.get("/docs")
+async def docs() -> Response:
+    """Answer with the page."""
+    return HTMLResponse(_PAGE, headers=_ONLY_OURS)
+
+
+@router.get("/docs/start.js")
+async def start() -> Response:
+    """Answer with the script that starts the page: apart, so that inline scripts can be forbidden."""
+    return Response(_SCRIPT, media_type="text/javascript", headers=_ONLY_OURS)
+
+
+def serve_docs(app: FastAPI) -> None:
+    """Serve the page and the files of Swagger UI, without any other host."""
+    app.include_router(router)
+    assets = str(files("fastapi_swagger") / "resources")
+    app.mount("/docs/assets", StaticFiles(directory=assets), name="docs-assets")
