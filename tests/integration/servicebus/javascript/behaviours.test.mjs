@@ -1,0 +1,107 @@
+// The JavaScript client on the local broker; run by node --test with the connection string in the environment.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { ServiceBusClient } from "@azure/service-bus";
+
+const client = new ServiceBusClient(process.env.SERVICEBUS_CONNECTION_STRING, { retryOptions: { maxRetries: 0 } });
+let sender;
+let receiver;
+before(() => {
+  sender = client.createSender("plain");
+  receiver = client.createReceiver("plain");
+});
+after(() => client.close());
+
+async function receive(from, count) {
+  const messages = [];
+  while (messages.length < count) {
+    const more = await from.receiveMessages(count - messages.length, { maxWaitTimeInMs: 5000 });
+    assert.notEqual(more.length, 0, "a message is missing");
+    messages.push(...more);
+  }
+  return messages;
+}
+
+test("a message arrives with its properties, is renewed and completed", async () => {
+  const applicationProperties = { number: 1, text: "ü", flag: true };
+  await sender.sendMessages({ body: { a: [1] }, messageId: "m", subject: "s", correlationId: "c", applicationProperties });
+  const [message] = await receive(receiver, 1);
+  assert.deepEqual(message.body, { a: [1] });
+  assert.deepEqual([message.messageId, message.subject, message.correlationId], ["m", "s", "c"]);
+  assert.deepEqual(message.applicationProperties, applicationProperties);
+  assert.ok((await receiver.renewMessageLock(message)) >= message.lockedUntilUtc);
+  await receiver.completeMessage(message);
+  assert.equal((await receiver.receiveMessages(1, { maxWaitTimeInMs: 200 })).length, 0);
+});
+
+test("a batch is settled in every way", async () => {
+  const batch = await sender.createMessageBatch();
+  for (const body of ["complete", "abandon", "defer", "bury"]) assert.ok(batch.tryAddMessage({ body }));
+  await sender.sendMessages(batch);
+  const [complete, abandon, defer, bury] = await receive(receiver, 4);
+  assert.ok(complete.messageId, "the broker gives an id to a message without one");
+  await receiver.completeMessage(complete);
+  await receiver.abandonMessage(abandon);
+  await receiver.deferMessage(defer);
+  await receiver.deadLetterMessage(bury, { deadLetterReason: "why", deadLetterErrorDescription: "because" });
+  const [again] = await receive(receiver, 1);
+  assert.deepEqual([again.body, again.deliveryCount], ["abandon", 1]);
+  await receiver.completeMessage(again);
+  const [deferred] = await receiver.receiveDeferredMessages([defer.sequenceNumber]);
+  assert.equal(deferred.body, "defer");
+  await receiver.completeMessage(deferred);
+  const grave = client.createReceiver("plain", { subQueueType: "deadLetter", receiveMode: "receiveAndDelete" });
+  const [dead] = await receive(grave, 1);
+  assert.deepEqual([dead.body, dead.deadLetterReason, dead.deadLetterErrorDescription], ["bury", "why", "because"]);
+  assert.equal((await grave.peekMessages(1)).length, 0);
+});
+
+test("a scheduled message is peeked and cancelled", async () => {
+  const [number] = await sender.scheduleMessages([{ body: "later" }], new Date(Date.now() + 3_600_000));
+  const [peeked] = await receiver.peekMessages(1, { fromSequenceNumber: number });
+  assert.deepEqual([peeked.body, peeked.state], ["later", "scheduled"]);
+  await sender.cancelScheduledMessages([number]);
+  assert.equal((await receiver.peekMessages(1, { fromSequenceNumber: number })).length, 0);
+});
+
+test("what is too large or unknown has its own error", async () => {
+  await assert.rejects(sender.sendMessages({ body: "x".repeat(300_000) }), { code: "MessageSizeExceeded" });
+  const nowhere = client.createReceiver("nowhere");
+  await assert.rejects(nowhere.receiveMessages(1, { maxWaitTimeInMs: 500 }), { code: "MessagingEntityNotFound" });
+});
+
+test("a subscribed handler gets messages as they come", async () => {
+  const own = client.createReceiver("fleeting");
+  const bodies = [];
+  await new Promise((done, failed) => {
+    own.subscribe({
+      processMessage: async (message) => {
+        bodies.push(message.body);
+        if (bodies.length === 3) done();
+      },
+      processError: async (problem) => failed(problem.error),
+    });
+    client.createSender("fleeting").sendMessages([{ body: 1 }, { body: 2 }, { body: 3 }]).catch(failed);
+  });
+  assert.deepEqual(bodies, [1, 2, 3]);
+});
+
+test("the next session is accepted, held, and keeps its state", async () => {
+  const sessions = client.createSender("sessions");
+  await sessions.sendMessages([{ body: "one", sessionId: "A" }, { body: "two", sessionId: "A" }]);
+  const held = await client.acceptNextSession("sessions");
+  assert.equal(held.sessionId, "A");
+  await assert.rejects(client.acceptSession("sessions", "A"), { code: "SessionCannotBeLocked" });
+  await held.setSessionState({ step: 1 });
+  assert.deepEqual(await held.getSessionState(), { step: 1 });
+  await held.renewSessionLock();
+  const messages = await receive(held, 2);
+  assert.deepEqual(messages.map((message) => message.body), ["one", "two"]);
+  for (const message of messages) await held.completeMessage(message);
+});
+
+test("a subscription gets what its rules match", async () => {
+  await client.createSender("events").sendMessages([{ body: "no" }, { body: "yes", subject: "error" }]);
+  const [message] = await receive(client.createReceiver("events", "errors"), 1);
+  assert.equal(message.body, "yes");
+});
