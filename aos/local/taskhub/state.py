@@ -5,7 +5,6 @@ in memory may be ahead of the disk by the groups still being written; if one of 
 throws all of it away and `restore()` reads back what is durable.
 """
 
-import heapq
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -19,6 +18,7 @@ from aos.local.taskhub.dispatch import Dispatcher
 from aos.local.taskhub.journal import Journal
 from aos.local.taskhub.records import Activity, Entity, Instance, Kind, Message
 from aos.local.taskhub.schema import ACTIVITIES, ENTITIES, HISTORY, INBOX, INSTANCES, ORIGINS
+from aos.local.taskhub.timers import Timers
 
 _INSTANCE = f"SELECT {','.join(INSTANCES.columns)} FROM instances WHERE "  # noqa: S608 - names from the schema
 _ENTITY = f"SELECT {','.join(ENTITIES.columns)} FROM entities WHERE id = ?"  # noqa: S608
@@ -67,16 +67,13 @@ class State:
         self._seq = self._no = 0
         self._instances: OrderedDict[str, Instance | None] = OrderedDict()  # None: removed, not yet on disk
         self._entities: OrderedDict[str, Entity] = OrderedDict()
-        self._timers: dict[int, Message] = {}
-        self._timers_of: dict[str, set[int]] = {}
-        self._due: list[tuple[int, int]] = []
+        self._timers = Timers()
 
     def reset(self) -> None:
         """Forget everything in memory."""
         self.dispatcher.clear()
-        for keep in (self.activities, self._instances, self._entities, self._timers, self._timers_of):
+        for keep in (self.activities, self._instances, self._entities, self._timers):
             keep.clear()
-        self._due.clear()
         self._history_bytes = 0
 
     def restore(self, pending: Pending) -> None:
@@ -167,7 +164,7 @@ class State:
         """The instance has reached a final status: nothing more is delivered, those who wait are told."""
         self.drop(instance.inbox)
         instance.inbox.clear()
-        self._drop_timers(instance.id, lambda _: True)
+        self.drop(self._timers.call_off(instance.id, lambda _: True))
         self.announce(instance.id)
         self.journal.after(lambda: self._ended(instance))
 
@@ -274,10 +271,7 @@ class State:
 
     def _deliver(self, message: Message) -> None:
         if message.due:
-            self._timers[message.seq] = message
-            self._timers_of.setdefault(message.target, set()).add(message.seq)
-            heapq.heappush(self._due, (message.due, message.seq))
-            if self._due[0][1] == message.seq:
+            if self._timers.add(message):
                 self.on_timer()
         elif message.target.startswith("@"):
             entity = self.entity(message.target)
@@ -298,34 +292,18 @@ class State:
 
     def next_due(self) -> int | None:
         """When the next timer is due."""
-        while self._due and self._due[0][1] not in self._timers:
-            heapq.heappop(self._due)
-        return self._due[0][0] if self._due else None
+        return self._timers.next_due()
 
     def fire_due(self) -> None:
         """Deliver every message whose time has come."""
-        now = self.clock.now()
-        while (due := self.next_due()) is not None and due <= now:
-            message = self._pop_timer(heapq.heappop(self._due)[1])
+        for message in self._timers.pop_due(self.clock.now()):
             message.due = 0
             self._deliver(message)
 
-    def _pop_timer(self, seq: int) -> Message:
-        message = self._timers.pop(seq)
-        waiting = self._timers_of[message.target]
-        waiting.discard(seq)
-        if not waiting:
-            del self._timers_of[message.target]
-        return message
-
-    def _drop_timers(self, target: str, unwanted: Callable[[Message], bool]) -> None:
-        for seq in list(self._timers_of.get(target, ())):
-            if unwanted(self._timers[seq]):
-                self.drop([self._pop_timer(seq)])
-
     def drop_old_timers(self, instance: Instance) -> None:
         """Timers of an earlier generation never fire."""
-        self._drop_timers(instance.id, lambda message: message.execution not in (None, instance.execution))
+        current = (None, instance.execution)
+        self.drop(self._timers.call_off(instance.id, lambda message: message.execution not in current))
 
     # -- the cache
 
