@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _CREDIT = 1000
 _SETTLED_MODE = 1
+_AT_ONCE = 200  # messages locked before it is seen whether the client still reads
 _MAX_TRANSFER_BYTES = sections.MAX_BATCH_BYTES + 64 * 1024
 
 
@@ -249,7 +250,7 @@ class ReceivingLink(OutgoingLink):
         """How much credit is not yet spoken for."""
         if self.closed or not self.session.writable:
             return 0
-        return min(self.credit - self._reserved, self.session.remote_window)
+        return min(self.credit, self.session.remote_window, _AT_ONCE) - self._reserved
 
     def reserve(self, count: int) -> None:
         """So many messages are being locked."""
