@@ -122,12 +122,14 @@ class Dispatcher:
         self.clear()
 
     def clear(self) -> None:
-        """Forget all work and void all leases: what is in memory is no longer true."""
+        """Forget all work and void the leases of turns and batches, whose input may be no longer true.
+
+        A leased activity is on disk as it was handed out; it stays with its worker.
+        """
         self._queues = {Instance: WorkQueue(), Entity: WorkQueue(), Activity: WorkQueue()}
-        self.leases.clear()
-        for worker in self._workers:
-            worker.leases.clear()
-            worker.holds = dict.fromkeys(worker.holds, 0)
+        for lease in list(self.leases.values()):
+            if not isinstance(lease.item, Activity):
+                self.release(lease)
 
     def pause(self, seconds: float) -> None:
         """Hand out nothing for a while."""

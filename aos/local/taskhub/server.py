@@ -65,8 +65,8 @@ def _check_free(host: str, port: int) -> None:
     """Try the port with a plain socket: gRPC would print its own lines about one it cannot have."""
     try:
         socket.create_server((host, port)).close()
-    except OSError as error:
-        raise _cannot_listen(host, port, error.strerror or str(error)) from error
+    except (OSError, OverflowError) as error:
+        raise _cannot_listen(host, port, getattr(error, "strerror", None) or str(error)) from error
 
 
 def _cannot_listen(host: str, port: int, why: str) -> HubError:

@@ -62,6 +62,7 @@ class State:
         self.on_timer: Callable[[], None]
         self.on_operation: Callable[[Entity], None]
         self._lookup = lookup
+        self._running: dict[int, Activity] = {}  # while recovering: activities that workers hold
         self._cache_bytes = cache_bytes
         self._history_bytes = 0
         self._seq = self._no = 0
@@ -70,8 +71,9 @@ class State:
         self._timers = Timers()
 
     def reset(self) -> None:
-        """Forget everything in memory."""
+        """Forget everything in memory, but for the activities that workers are running."""
         self.dispatcher.clear()
+        self._running |= {seq: activity for seq, activity in self.activities.items() if activity.lease}
         for keep in (self.activities, self._instances, self._entities, self._timers):
             keep.clear()
         self._history_bytes = 0
@@ -81,9 +83,15 @@ class State:
         self._seq = max(self._seq, pending.last_seq)
         self._no = max(self._no, pending.last_no)
         for row in pending.activities:
-            activity = Activity(*row)
+            activity = self._running.pop(row[0], None) or Activity(*row)
+            activity.execution = row[2]
             self.activities[activity.seq] = activity
             self.dispatcher.offer(activity)
+        for activity in self._running.values():  # no longer wanted by anyone
+            activity.done = True
+            if activity.lease is not None:
+                self.dispatcher.release(activity.lease)
+        self._running.clear()
         for seq, target, execution, due, kind, sender, event in pending.messages:
             self._deliver(Message(seq, target, execution, due, Kind(kind), sender, event))
 

@@ -212,6 +212,25 @@ async def test_a_turn_that_cannot_be_carried_out_fails_its_instance_alone(hub: T
     assert (await state(hub, "good")).orchestrationStatus == pb.ORCHESTRATION_STATUS_COMPLETED
 
 
+async def test_a_hub_that_goes_back_to_the_disk_leaves_running_activities_with_their_workers(
+    hub: TaskHub,
+) -> None:
+    worker, other = ScriptedWorker(hub), ScriptedWorker(hub)
+    await start(hub, "i")
+    await hub.complete_orchestrator(turn(await worker.take(), schedule(1)))
+    activity = await worker.take()
+    hub._engine.journal.abandon(RuntimeError("as after a failed write"))
+    await start(hub, "next")
+    following = await other.take()
+    assert following.orchestratorRequest.instanceId == "next"
+    await hub.complete_orchestrator(turn(following, complete()))
+    assert await other.nothing_comes()
+    await hub.complete_activity(
+        pb.ActivityResponse(instanceId="i", taskId=1, completionToken=activity.completionToken)
+    )
+    assert kinds((await worker.take()).orchestratorRequest.newEvents)[1:] == ["taskCompleted"]
+
+
 async def test_histories_pushed_out_of_memory_are_read_back(tmp_path: Path) -> None:
     hub = await TaskHub.open(tmp_path / "hub.db", cache_bytes=0)
     worker = ScriptedWorker(hub)
