@@ -1,0 +1,60 @@
+# Two commands for a person: `make run` and `make test`. All else is in `make help`.
+
+PYTHON   := $(shell command -v python3.13 2>/dev/null)
+VENV     := .venv
+BIN      := $(VENV)/bin
+TOOLS    := .tools
+AZURITE  := 3.37.0
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run up test soak check bench clean
+
+help:  ## Show the targets.
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+setup: $(VENV)/.run  ## Install what `make run` needs.
+
+run: $(VENV)/.run  ## Run the demonstration: three business proposals, from HTTP to a verified dossier.
+	@$(BIN)/aos demo
+
+up: $(VENV)/.run  ## Serve AOS at http://127.0.0.1:7071.
+	@$(BIN)/aos up
+
+test: $(VENV)/.dev $(TOOLS)/.azurite  ## Run all tests.
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
+
+soak: $(VENV)/.dev $(TOOLS)/.azurite  ## Run the long fault tests.
+	@AOS_TEST_SOAK=1 $(BIN)/python -m pytest -n 2 --timeout 1800 tests/faults
+
+check: $(VENV)/.dev  ## Lint, check types and import rules.
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+bench: $(VENV)/.dev  ## Measure, beside the stock in-memory backend.
+	@$(BIN)/python -m bench
+
+clean:  ## Remove what was installed and written.
+	rm -rf $(VENV) $(TOOLS) var .aos
+
+$(VENV)/bin/python:
+ifeq ($(PYTHON),)
+	@echo "AOS needs python3.13, which is not on PATH: install it from https://www.python.org/downloads/ or with your package manager." >&2; exit 1
+endif
+	@$(PYTHON) -c 'import sys; assert sys.version_info[:2] == (3, 13)' 2>/dev/null || { \
+	  echo "AOS needs python3.13, and $(PYTHON) does not run: install it from https://www.python.org/downloads/ or with your package manager." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: $(VENV)/bin/python pyproject.toml
+	@echo "Installing AOS into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[local]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	@echo "Installing the test tools into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[local,dev]'
+	@touch $@
+
+$(TOOLS)/.azurite:
+	@command -v npm >/dev/null || { echo "The tests need node and npm (https://nodejs.org): they run Azurite." >&2; exit 1; }
+	@echo "Installing Azurite into $(TOOLS) ..."
+	@npm install --prefix $(TOOLS) --no-audit --no-fund --loglevel=error azurite@$(AZURITE) >/dev/null
+	@touch $@
