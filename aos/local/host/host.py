@@ -69,7 +69,7 @@ class Host:
     @classmethod
     async def start(cls, options: HostOptions) -> "Host":
         """Start everything; `HostError` when something is wrong, and then nothing is left running."""
-        host = cls(options, Console(verbose=options.verbose))
+        host = cls(options, Console(verbose=options.verbose, stream=options.log))
         try:
             await host._start()
         except BaseException:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from aos.local.host.errors import HostError
-from aos.local.host.settings import read_json_object
+from aos.local.host.settings import read_json_object, substitute
 
 _CORES = os.cpu_count() or 1
 _TIMESPAN = re.compile(r"(?:(\d+)\.)?(\d{1,2}):(\d{2}):(\d{2})(?:\.(\d{1,7}))?")
@@ -45,7 +45,7 @@ class DurableSettings:
     activities: int = 10 * _CORES
     orchestrators: int = 10 * _CORES
     entities: int = 10 * _CORES
-    max_message_bytes: int = 0
+    max_message_bytes: int = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def read_host_json(app: Path, settings: Mapping[str, str]) -> HostJson:
         log_level=document.section("logging").section("logLevel").text("default", "Information"),
         functions=tuple(document.names("functions")),
         bus=_bus(document.section("extensions").section("serviceBus")),
-        durable=_durable(document.section("extensions").section("durableTask")),
+        durable=_durable(document.section("extensions").section("durableTask"), settings),
     )
 
 
@@ -131,17 +131,17 @@ def _bus(section: "_Section") -> BusSettings:
     )
 
 
-def _durable(section: "_Section") -> DurableSettings:
+def _durable(section: "_Section", settings: Mapping[str, str]) -> DurableSettings:
     default = DurableSettings()
-    hub_name = section.text("hubName", default.hub_name)
-    if not _HUB_NAME.fullmatch(hub_name) and not hub_name.startswith("%"):
+    hub_name = substitute(section.text("hubName", default.hub_name), settings, f"{section.where}.hubName")
+    if not _HUB_NAME.fullmatch(hub_name):
         raise HostError(f"{section.where}.hubName: {hub_name!r} must be 3 to 45 letters and digits")
     return DurableSettings(
         hub_name=hub_name,
         activities=section.count("maxConcurrentActivityFunctions", default.activities),
         orchestrators=section.count("maxConcurrentOrchestratorFunctions", default.orchestrators),
         entities=section.count("maxConcurrentEntityFunctions", default.entities),
-        max_message_bytes=section.count("maxGrpcMessageSizeInBytes", 0, least=0),
+        max_message_bytes=section.count("maxGrpcMessageSizeInBytes", default.max_message_bytes),
     )
 
 
@@ -173,10 +173,10 @@ class _Section:
     def flag(self, name: str, default: bool) -> bool:
         return bool(self._get(name, bool, default, "true or false"))
 
-    def count(self, name: str, default: int, least: int = 1) -> int:
+    def count(self, name: str, default: int) -> int:
         value = self._get(name, int, default, "a whole number")
-        if isinstance(value, bool) or value < least:
-            raise HostError(f"{self._name(name)} must be a whole number of at least {least}")
+        if isinstance(value, bool) or value < 1:
+            raise HostError(f"{self._name(name)} must be a whole number of at least 1")
         return int(value)
 
     def seconds(self, name: str, default: float) -> float:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +13,8 @@ class HostOptions:
     `app` holds `function_app.py` and `host.json`; `data` is where state is kept (created when
     absent). Port 0 takes any free port. `topology` is a Service Bus emulator configuration.
     `env` is added to the worker's environment and wins over everything else. `grace_s` is how
-    long running invocations may take to finish when the host is asked to stop.
+    long running invocations may take to finish when the host is asked to stop. `log` is where lines go
+    (standard error when `None`).
     """
 
     app: Path
@@ -23,3 +25,4 @@ class HostOptions:
     env: Mapping[str, str] = field(default_factory=dict)
     verbose: bool = False
     grace_s: float = 10.0
+    log: TextIO | None = None

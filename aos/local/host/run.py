@@ -26,7 +26,7 @@ async def _run(options: HostOptions) -> int:
     hosts: list[Host] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, _on_signal, number, stopping, hosts)
-    console = Console(verbose=options.verbose)
+    console = Console(verbose=options.verbose, stream=options.log)
     try:
         host = await _unless(stopping, Host.start(options))
         if host is None:

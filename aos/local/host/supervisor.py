@@ -17,8 +17,8 @@ from aos.local.host.hostjson import HostJson
 from aos.local.host.process import WorkerProcess
 
 FUNCTION_TIMEOUT = "FunctionTimeout"
-_BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
-_HEALTHY_AFTER_S = 60.0
+_BACKOFF_S = (0.0, 0.25, 0.5, 1.0, 2.0, 5.0)
+_HEALTHY_AFTER_S = 10.0
 _CANCEL_GRACE_S = 2.0
 _THREADS_FOR_HTTP = 32
 _MOST_THREADS = 256

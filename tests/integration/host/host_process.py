@@ -73,7 +73,9 @@ class HostProcess:
             assert self.process.poll() is None, f"the host ended:\n{self.log}"
             return _SERVING.search(self.log)
 
-        self.url = until(served, f"the host's start ({self._app.name})")[1]
+        found = until(served, f"the host's start ({self._app.name})")
+        assert found is not None
+        self.url = found[1]
         self.http = httpx.Client(base_url=self.url, timeout=PATIENCE_S)
         return self
 

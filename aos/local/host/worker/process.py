@@ -13,7 +13,7 @@ from typing import Any
 
 from aos.local.host.frames import Channel, Kind, credited, pack, unpack
 from aos.local.host.worker import logs
-from aos.local.host.worker.failures import describe, record_failures
+from aos.local.host.worker.failures import describe, forget, record_failures
 from aos.local.host.worker.invoking import Function, Invoker
 from aos.local.host.worker.loading import AppRefusedError, load_app, uses_http_v2
 from aos.local.host.worker.runtime import invocation_id_cv
@@ -100,6 +100,7 @@ class Worker:
         try:
             result = await self._invoker.run(function, head["id"], head.get("metadata", {}), body)
         except asyncio.CancelledError as error:
+            forget(head["id"])
             result = {"ok": False, "cancelled": function.cancellable, **describe(error)}, b""
         self._finish(stream, pack(*result))
 

@@ -57,5 +57,6 @@ def test_a_template_that_makes_no_sense_is_refused(template: str) -> None:
 
 def test_routes_sort_from_the_most_to_the_least_specific() -> None:
     in_order = ["a/b", "a/x{y}", "a/{b:int}", "a/{b}", "a", "a/{*rest}", "{x}/b", "{x}", "{*rest}"]
-    ranked = sorted(in_order[::-1], key=lambda template: compile_route(template).rank)
+    in_disorder = [*in_order[4:], *in_order[:4]]
+    ranked = sorted(in_disorder, key=lambda template: compile_route(template).rank)
     assert ranked == in_order

@@ -40,9 +40,21 @@ def test_the_next_occurrence(text: str, expected: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "every minute", "* * * *", "60 * * * * *", "* * * 0 * *", "* * * * 13 *", "*/0 * * * * *", "5-1 * * * * *",
-     "* * * * * funday", "1-2-3 * * * * *", "00:00:00", "-5 * * * * *"],
-)  # fmt: skip
+    [
+        "",
+        "every minute",
+        "* * * *",
+        "60 * * * * *",
+        "* * * 0 * *",
+        "* * * * 13 *",
+        "*/0 * * * * *",
+        "5-1 * * * * *",
+        "* * * * * funday",
+        "1-2-3 * * * * *",
+        "00:00:00",
+        "-5 * * * * *",
+    ],
+)
 def test_a_schedule_that_makes_no_sense_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         parse_schedule(text)
@@ -58,13 +70,13 @@ def test_only_schedules_of_a_minute_or_more_keep_a_status(text: str, frequent: b
     assert is_frequent(parse_schedule(text), START) is frequent
 
 
-@given(
-    second=st.integers(0, 59), minute=st.integers(0, 59), hour=st.integers(0, 23),
-    start=st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1), timezones=st.just(UTC)),
-)  # fmt: skip
-def test_a_daily_schedule_fires_within_a_day_at_its_time(
-    second: int, minute: int, hour: int, start: datetime
-) -> None:
+TIMES = st.tuples(st.integers(0, 59), st.integers(0, 59), st.integers(0, 23))
+MOMENTS = st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1), timezones=st.just(UTC))
+
+
+@given(TIMES, MOMENTS)
+def test_a_daily_schedule_fires_within_a_day_at_its_time(time: tuple[int, int, int], start: datetime) -> None:
+    second, minute, hour = time
     following = parse_schedule(f"{second} {minute} {hour} * * *").next_after(start)
     assert timedelta(0) < following - start <= timedelta(days=1)
     assert (following.hour, following.minute, following.second) == (hour, minute, second)

@@ -10,6 +10,7 @@ from aos.local.host.errors import HostError
 from aos.local.host.functions import Function, Trigger, functions_of
 from aos.local.host.hostjson import HostJson, read_host_json, timespan_s
 from aos.local.host.settings import app_settings, substitute
+from aos.local.host.web import RouteTable
 
 OURS = "Endpoint=sb://127.0.0.1:1;UseDevelopmentEmulator=true;"
 
@@ -142,3 +143,48 @@ def test_only_the_functions_that_host_json_lists_are_active() -> None:
         ("one", True, Trigger.HTTP),
         ("two", False, Trigger.HTTP),
     ]
+
+
+def described(**extra: object) -> dict[str, object]:
+    return {
+        "name": "f",
+        "id": "1",
+        "bindings": [{"type": "httpTrigger", "name": "req", "route": "r"}],
+        **extra,
+    }
+
+
+@pytest.mark.parametrize(
+    ("metadata", "reason"),
+    [
+        (described(retry="fixed_delay"), "function f: a retry policy is not supported"),
+        (described(settlement="client"), "function f: a settlement client is not supported"),
+        (described(deferred=True), "binding 'req' of type httpTrigger with an SDK type as its parameter"),
+        (
+            described(bindings=[{"type": "serviceBusTrigger", "name": "m", "cardinality": "MANY"}]),
+            "binding 'm' of type serviceBusTrigger with cardinality many",
+        ),
+        (
+            described(bindings=[{"type": "serviceBusTrigger", "name": "m", "isSessionsEnabled": True}]),
+            "binding 'm' of type serviceBusTrigger with sessions (isSessionsEnabled)",
+        ),
+    ],
+)
+def test_what_is_not_supported_is_refused_by_name(metadata: dict[str, object], reason: str) -> None:
+    with pytest.raises(HostError) as caught:
+        functions_of([described(), metadata], {})
+    assert reason in caught.value.message
+    assert caught.value.code == 1
+
+
+def test_a_reference_in_a_binding_to_a_setting_that_is_not_set_is_named() -> None:
+    timer = {"type": "timerTrigger", "name": "t", "schedule": "%NIGHTLY%"}
+    with pytest.raises(HostError, match="function f, binding 't': %NIGHTLY% names an app setting"):
+        functions_of([described(bindings=[timer])], {})
+
+
+@pytest.mark.parametrize(("route", "prefix"), [("admin/x", ""), ("{x:colour}", "api"), ("x", "runtime")])
+def test_a_route_that_cannot_be_served_is_refused_with_its_function(route: str, prefix: str) -> None:
+    binding = {"type": "httpTrigger", "name": "req", "route": route}
+    with pytest.raises(HostError, match="function f: "):
+        RouteTable(functions_of([described(bindings=[binding])], {}), prefix)
