@@ -20,6 +20,7 @@ from aos.local.servicebus.links import (
     ResponseLink,
     SendingLink,
 )
+from aos.local.servicebus.management import CBS
 from aos.local.servicebus.message import MAX_BATCH_BYTES, MAX_MESSAGE_BYTES, Content
 from aos.local.servicebus.message_sessions import SessionQueue
 from aos.local.servicebus.performatives import (
@@ -50,7 +51,6 @@ _WINDOW = 0x7FFFFFFF
 _TRANSFER_OVERHEAD = 64
 _HANDLE_MAX = 255
 _SOURCE, _TARGET = 0x28, 0x29
-CBS_NODE = "$cbs"
 MANAGEMENT_SUFFIX = "/$management"
 
 
@@ -211,8 +211,8 @@ class Session:
         path = entity_path(address)
         self._authorize(path)
         namespace = self.connection.broker.namespace
-        if path == CBS_NODE or path.lower().endswith(MANAGEMENT_SUFFIX):
-            if path != CBS_NODE:
+        if path == CBS or path.lower().endswith(MANAGEMENT_SUFFIX):
+            if path != CBS:
                 namespace.holder(path[: -len(MANAGEMENT_SUFFIX)])
             if frame.role == RECEIVER:
                 return ResponseLink(self, frame, path)
@@ -233,7 +233,7 @@ class Session:
         return ReceivingLink(self, frame, path, queue)
 
     def _authorize(self, path: str) -> None:
-        if path != CBS_NODE:
+        if path != CBS:
             self.connection.authorize(path)
 
     def _answer(self, link: RequestLink, content: Content) -> None:

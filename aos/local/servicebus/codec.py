@@ -63,7 +63,6 @@ class Array:
 
 
 Decoder = Callable[[bytes, int, int], tuple[Any, int]]
-_Reader = Callable[[bytes, int], tuple[Any, ...]]
 
 
 def decode(data: bytes, position: int = 0) -> tuple[Any, int]:

@@ -110,13 +110,6 @@ class ArgumentError(BrokerError):
     status = 400
 
 
-class EntityAlreadyExistsError(BrokerError):
-    """A rule of that name exists already."""
-
-    condition = "com.microsoft:entity-already-exists"
-    status = 409
-
-
 class UnauthorizedError(BrokerError):
     """No valid token covers the entity."""
 

@@ -1,5 +1,6 @@
 """Links: where a session's transfers go to and come from."""
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -68,7 +69,7 @@ class Link:
             self.session.send(Detach(self.handle, True, error_value(error)))
 
 
-class IncomingLink(Link):
+class IncomingLink(Link, ABC):
     """The client sends; `receive` handles a whole message and answers through `settle`."""
 
     def __init__(self, session: "Session", attach: Attach, path: str) -> None:
@@ -134,9 +135,9 @@ class IncomingLink(Link):
         batch = first.message_format == sections.BATCH_FORMAT
         return sections.MAX_BATCH_BYTES if batch else sections.MAX_MESSAGE_BYTES
 
+    @abstractmethod
     def receive(self, raw: bytes, batch: bool, settle: Callable[[BrokerError | None], None]) -> None:
         """Handle a whole message; BrokerErrors raised here refuse it."""
-        raise NotImplementedError
 
 
 class SendingLink(IncomingLink):
@@ -171,6 +172,7 @@ class RequestLink(IncomingLink):
     def receive(self, raw: bytes, batch: bool, settle: Callable[[BrokerError | None], None]) -> None:
         """Hand the request over."""
         content = Content.parse(raw)
+        content.property_fields()  # without which no answer would find its way back
         settle(None)
         self._answer(self, content)
 

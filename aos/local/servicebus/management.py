@@ -1,8 +1,10 @@
 """Requests to nodes: $cbs (put-token) and <entity>/$management."""
 
+import logging
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aos.local.servicebus.codec import Array, Described, Int, Symbol, Timestamp
@@ -30,6 +32,8 @@ from aos.local.servicebus.queues import Queue
 if TYPE_CHECKING:
     from aos.local.servicebus.amqp_session import Session
     from aos.local.servicebus.connection import Connection
+
+_LOGGER = logging.getLogger(__name__)
 
 _MAX_PEEK = 250
 _PEEK_BYTES = 1024 * 1024
@@ -62,6 +66,11 @@ class Request:
             raise ArgumentError(f"{self.operation}: {name!r} must hold items of type {kind.__name__}")
         return values
 
+    def text(self, name: str) -> str | None:
+        """A field of the body that may be missing, as text."""
+        value = self.body.get(name)
+        return None if value is None else str(value)
+
     @property
     def queue(self) -> Queue:
         """The queue that the request is about."""
@@ -88,12 +97,19 @@ async def answer(connection: "Connection", session: "Session", node: str, conten
             result = _Result(204, "No content") if body is None else _Result(200, "OK", body)
             response = _response(node, fields, result)
     except BrokerError as error:
-        result = _Result(error.status, error.description, condition=error.condition)
-        response = _response(node, fields, result)
+        response = _refusal(node, fields, error)
+    except Exception:
+        _LOGGER.exception("request to %s failed", node)
+        response = _refusal(node, fields, BrokerError("the broker failed; its log says why"))
     reply_to = fields.get("reply_to")
     link = session.response_link(node, reply_to if isinstance(reply_to, str) else None)
     if link is not None:
         link.respond(response)
+
+
+def _refusal(node: str, request: dict[str, Any], error: BrokerError) -> bytes:
+    result = _Result(error.status, error.description, condition=error.condition)
+    return _response(node, request, result)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,11 +233,8 @@ async def _update_disposition(request: Request) -> Any:
     queue = request.queue
     settle: Callable[[bytes], Awaitable[None]]
     if status == "suspended":
-        reason, description = (
-            request.body.get("deadletter-reason"),
-            request.body.get("deadletter-description"),
-        )
-        settle = lambda token: queue.dead_letter(token, reason, description)  # noqa: E731 - one of four alike
+        reason, description = request.text("deadletter-reason"), request.text("deadletter-description")
+        settle = partial(queue.dead_letter, reason=reason, description=description)
     else:
         named = {"completed": queue.complete, "abandoned": queue.abandon, "defered": queue.defer}
         if status not in named:

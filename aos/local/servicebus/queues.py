@@ -117,8 +117,11 @@ class Queue:
         )
         if scheduled_ms > now_ms:
             message.state, message.scheduled_ms = State.SCHEDULED, scheduled_ms
+        self._take_in_new(message, intake)
+
+    def _take_in_new(self, message: Message, intake: Intake) -> None:
         target = self
-        if self._lacks_session(session_id) and self.dead_letters is not None:
+        if self._lacks_session(message.session_id) and self.dead_letters is not None:
             target = self.dead_letters
             message.dead_letter_source = self.name
             message.dead_letter_reason = "Session id is null."
@@ -127,7 +130,7 @@ class Queue:
 
     def cancel_scheduled(self, sequence_numbers: Sequence[int]) -> "asyncio.Future[None]":
         """Remove scheduled messages. Raises MessageNotFoundError if one is not there, changing nothing."""
-        messages = [self._find(number, State.SCHEDULED) for number in sequence_numbers]
+        messages = [self._find(number, State.SCHEDULED) for number in dict.fromkeys(sequence_numbers)]
         for message in messages:
             del self._messages[message.sequence_number]
         done = self._journal.submit([deleted(message) for message in messages])
@@ -164,7 +167,7 @@ class Queue:
         self, sequence_numbers: Sequence[int], *, remove: bool
     ) -> "asyncio.Future[list[Message]]":
         """Lock (or remove) deferred messages. Raises MessageNotFoundError if one is not there."""
-        messages = [self._find(number, State.DEFERRED) for number in sequence_numbers]
+        messages = [self._find(number, State.DEFERRED) for number in dict.fromkeys(sequence_numbers)]
         if any(message.lock_token is not None for message in messages):
             raise MessageNotFoundError("a deferred message is locked by another receiver")
         statements = self._lock(messages, remove=remove)

@@ -289,3 +289,14 @@ async def test_a_message_that_could_not_be_read_later_is_refused_at_once(raw: by
     await broker.send("work", b"fine")
     assert broker.namespace.queue("work").message_count == 1
     await broker.close()
+
+
+async def test_a_sequence_number_given_twice_counts_once():
+    clock = ManualClock()
+    broker = await _open(None, clock)
+    due = datetime.fromtimestamp(clock.now_ms() / 1000, UTC) + timedelta(minutes=5)
+    number = await broker.send("work", b"later", scheduled_enqueue_time_utc=due)
+    queue = broker.namespace.queue("work")
+    await queue.cancel_scheduled([number, number])
+    assert queue.message_count == 0
+    await broker.close()
