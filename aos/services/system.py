@@ -93,10 +93,13 @@ def open_system(
         application=application, effects=effects, facts=facts, policy=policy, memory=memory, clock=clock
     )
     model = _model(settings)
+    prices = make_price_table(settings.model_price_input, settings.model_price_output)
+    for agent in application.agents:
+        prices.price(model.model_for(agent.definition.model))  # a model without a price is refused now
     loop = AgentLoop(
         application=application,
         model=model,
-        prices=make_price_table(settings.model_price_input, settings.model_price_output),
+        prices=prices,
         rows=steps,
         runs=runs,
         calls=calls,

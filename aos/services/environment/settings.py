@@ -64,7 +64,10 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         InvalidSetting: naming each setting that is unknown or malformed, never its value.
     """
     names = os.environ if environment is None else environment
-    known = {f"{_PREFIX}{name}".upper() for name in Settings.model_fields} | _CLIENT_ONLY
+    fields = Settings.model_fields.items()
+    known = {
+        f"{_PREFIX}{name}".upper() for name, field in fields if not field.validation_alias
+    } | _CLIENT_ONLY
     unknown = sorted(name for name in names if name.upper().startswith(_PREFIX) and name.upper() not in known)
     if unknown:
         raise InvalidSetting(f"unknown setting {', '.join(unknown)}; known: {', '.join(sorted(known))}")
