@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -22,7 +22,7 @@ class ReceivedMessage:
     delivery_count: int
     enqueued_time_utc: datetime
     expires_at_utc: datetime | None
-    ttl_ms: int | None
+    ttl: timedelta | None
     lock_token: str
     locked_until_utc: datetime
     dead_letter_source: str | None
@@ -195,7 +195,7 @@ def _received(message: Message) -> ReceivedMessage:
         delivery_count=message.delivery_count,
         enqueued_time_utc=_utc(message.enqueued_ms),
         expires_at_utc=None if expires_ms is None else _utc(expires_ms),
-        ttl_ms=message.ttl_ms,
+        ttl=None if message.ttl_ms is None else timedelta(milliseconds=message.ttl_ms),
         lock_token=str(uuid.UUID(bytes_le=message.lock_token or bytes(16))),
         locked_until_utc=_utc(message.locked_until_ms),
         dead_letter_source=message.dead_letter_source,

@@ -53,6 +53,7 @@ async def test_a_receiver_gets_what_was_sent():
     assert (message.body, message.message_id, message.application_properties) == (b"body", "m", properties)
     assert (message.sequence_number, message.delivery_count, message.subject) == (number, 0, "s")
     assert message.enqueued_time_utc == datetime.fromtimestamp(1000, UTC)
+    assert message.ttl == timedelta(seconds=60)
     assert message.expires_at_utc == datetime.fromtimestamp(1060, UTC)
     assert message.locked_until_utc == datetime.fromtimestamp(1030, UTC)
     await receiver.complete(message.lock_token)
