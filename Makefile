@@ -5,6 +5,7 @@ VENV     := .venv
 BIN      := $(VENV)/bin
 TOOLS    := .tools
 AZURITE  := 3.37.0
+JS_CLIENT := tests/integration/servicebus/javascript
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run up test soak check bench clean
@@ -20,10 +21,10 @@ run: $(VENV)/.run  ## Run the demonstration: three business proposals, from HTTP
 up: $(VENV)/.run  ## Serve AOS at http://127.0.0.1:7071.
 	@$(BIN)/aos up
 
-test: $(VENV)/.dev $(TOOLS)/.azurite  ## Run all tests.
+test: $(VENV)/.dev $(TOOLS)/.node  ## Run all tests.
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
-soak: $(VENV)/.dev $(TOOLS)/.azurite  ## Run the long fault tests.
+soak: $(VENV)/.dev $(TOOLS)/.node  ## Run the long fault tests.
 	@AOS_TEST_SOAK=1 $(BIN)/python -m pytest -n 2 --timeout 1800 tests/faults
 
 check: $(VENV)/.dev  ## Lint, check types and import rules.
@@ -53,8 +54,9 @@ $(VENV)/.dev: $(VENV)/.run
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[local,dev]'
 	@touch $@
 
-$(TOOLS)/.azurite:
-	@command -v npm >/dev/null || { echo "The tests need node and npm (https://nodejs.org): they run Azurite." >&2; exit 1; }
-	@echo "Installing Azurite into $(TOOLS) ..."
-	@npm install --prefix $(TOOLS) --no-audit --no-fund --loglevel=error azurite@$(AZURITE) >/dev/null
+$(TOOLS)/.node: $(JS_CLIENT)/package.json
+	@command -v npm >/dev/null || { echo "The tests need node and npm: install them from https://nodejs.org" >&2; exit 1; }
+	@echo "Installing Azurite and a second Service Bus client for the tests ..."
+	@npm install --prefix $(TOOLS) --no-audit --no-fund --no-save --loglevel=error azurite@$(AZURITE) >/dev/null
+	@npm install --prefix $(JS_CLIENT) --no-audit --no-fund --no-package-lock --loglevel=error >/dev/null
 	@touch $@
