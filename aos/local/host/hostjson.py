@@ -133,7 +133,7 @@ def _bus(section: "_Section") -> BusSettings:
 
 def _durable(section: "_Section", settings: Mapping[str, str]) -> DurableSettings:
     default = DurableSettings()
-    hub_name = substitute(section.text("hubName", default.hub_name), settings, f"{section.where}.hubName")
+    hub_name = _hub_name(section, settings) or default.hub_name
     if not _HUB_NAME.fullmatch(hub_name):
         raise HostError(f"{section.where}.hubName: {hub_name!r} must be 3 to 45 letters and digits")
     return DurableSettings(
@@ -143,6 +143,17 @@ def _durable(section: "_Section", settings: Mapping[str, str]) -> DurableSetting
         entities=section.count("maxConcurrentEntityFunctions", default.entities),
         max_message_bytes=section.count("maxGrpcMessageSizeInBytes", default.max_message_bytes),
     )
+
+
+def _hub_name(section: "_Section", settings: Mapping[str, str]) -> str | None:
+    """The name that clients are told; `None` when it is an app setting that only the cloud has.
+
+    There is one hub here, whatever its name.
+    """
+    name = section.text("hubName", "")
+    if name.startswith("%") and name.strip("%") not in settings:
+        return None
+    return substitute(name, settings, f"{section.where}.hubName")
 
 
 class _Section:

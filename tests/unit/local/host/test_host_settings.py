@@ -61,6 +61,16 @@ def test_a_function_timeout_of_minus_one_is_none(tmp_path: Path) -> None:
     assert host_json(tmp_path, functionTimeout="-1").function_timeout_s is None
 
 
+@pytest.mark.parametrize(
+    ("settings", "name"), [({"HUB": "FromSettings"}, "FromSettings"), ({}, "TestHubName")]
+)
+def test_the_hubs_name_may_be_an_app_setting_that_only_the_cloud_has(
+    settings: dict[str, str], name: str, tmp_path: Path
+) -> None:
+    found = host_json(tmp_path, settings, extensions={"durableTask": {"hubName": "%HUB%"}})
+    assert found.durable.hub_name == name
+
+
 def test_app_settings_override_host_json(tmp_path: Path) -> None:
     overrides = {
         "AzureFunctionsJobHost__extensions__http__routePrefix": "other",
