@@ -1,0 +1,95 @@
+"""The sender that many coroutines share, over the real SDK and the broker."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from aos.kernel.errors import Unavailable
+from aos.kernel.messaging.step_message import AGENT_STEPS, StepMessage
+from aos.local.servicebus import Broker, Topology
+from aos.services.messaging.steps import ServiceBusStepQueue
+
+QUEUE = {"Name": AGENT_STEPS, "Properties": {"RequiresDuplicateDetection": True}}
+TOPOLOGY = Topology.parse({"UserConfig": {"Namespaces": [{"Name": "aos", "Queues": [QUEUE], "Topics": []}]}})
+
+
+def message(number: int, send: int = 1) -> StepMessage:
+    return StepMessage(f"run{number}", "pay", 1, compensation=False, final=True, deadline=0.0, send=send)
+
+
+@pytest.fixture
+async def broker() -> AsyncIterator[Broker]:
+    running = await Broker.open(None, TOPOLOGY)
+    await running.serve()
+    yield running
+    await running.close()
+
+
+@pytest.fixture
+async def queue(broker: Broker) -> AsyncIterator[ServiceBusStepQueue]:
+    sender = ServiceBusStepQueue(broker.connection_string)
+    yield sender
+    await sender.close()
+
+
+async def received(broker: Broker, count: int) -> list[StepMessage]:
+    receiver = broker.receiver(AGENT_STEPS)
+    found: list[StepMessage] = []
+    async with asyncio.timeout(20):
+        while len(found) < count:
+            for one in await receiver.receive(count, 1.0):
+                found.append(StepMessage.from_json(json.loads(one.body)))
+                await receiver.complete(one.lock_token)
+    await receiver.close()
+    return found
+
+
+async def test_sends_of_many_coroutines_all_arrive(broker: Broker, queue: ServiceBusStepQueue) -> None:
+    sent = [message(number) for number in range(250)]
+    await asyncio.gather(*(queue.send(one) for one in sent))
+    assert sorted(one.run for one in await received(broker, 250)) == sorted(one.run for one in sent)
+
+
+async def test_a_message_sent_twice_arrives_once_and_a_deliberate_resend_again(
+    broker: Broker, queue: ServiceBusStepQueue
+) -> None:
+    await queue.send(message(1))
+    await queue.send(message(1))
+    await queue.send(message(1).again())
+    assert [one.send for one in await received(broker, 2)] == [1, 2]
+    receiver = broker.receiver(AGENT_STEPS)
+    assert await receiver.receive(1, 0.1) == []
+    await receiver.close()
+
+
+async def test_a_scheduled_message_arrives_not_before_its_time(
+    broker: Broker, queue: ServiceBusStepQueue
+) -> None:
+    at = time.time() + 1.0
+    await queue.send(message(1), at=at)
+    await received(broker, 1)
+    assert time.time() >= at
+
+
+async def test_a_sender_whose_connection_broke_connects_again(
+    broker: Broker, queue: ServiceBusStepQueue
+) -> None:
+    await queue.send(message(1))
+    port = broker.port
+    await broker.close()
+    with pytest.raises(Unavailable, match=AGENT_STEPS):
+        async with asyncio.timeout(60):
+            await queue.send(message(2))
+    again = await Broker.open(None, TOPOLOGY)
+    await again.serve(port=port)
+    try:
+        await queue.send(message(3))
+        assert [one.run for one in await received(again, 1)] == ["run3"]
+    finally:
+        await queue.close()
+        await again.close()
