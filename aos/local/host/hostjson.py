@@ -45,7 +45,7 @@ class DurableSettings:
     activities: int = 10 * _CORES
     orchestrators: int = 10 * _CORES
     entities: int = 10 * _CORES
-    max_message_bytes: int = 2**31 - 1
+    max_message_bytes: int = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aos.local.host.background import Background
-from aos.local.host.calls import Call, Failure, Result
+from aos.local.host.calls import Call, Failure, Result, WorkerLostError
 from aos.local.host.console import Console
 from aos.local.host.errors import HostError
 from aos.local.host.functions import Function
@@ -53,6 +53,7 @@ class Supervisor:
         self._worker: WorkerProcess | None = None
         self._ready = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
+        self._ended = False
         self._running = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -131,11 +132,15 @@ class Supervisor:
         if self._worker is not None:
             await self._worker.stop()
             self._worker = None
+        self._ended = True
+        self._ready.set()  # whoever waits for a worker learns that there will be none
 
     async def _live(self) -> WorkerProcess:
-        """The worker, once there is one whose death has not just been noticed."""
+        """The worker, once there is one that lives; `WorkerLostError` when there will be none."""
         await self._ready.wait()
         while self._worker is None or self._worker.lost.done():
+            if self._ended:
+                raise WorkerLostError
             await asyncio.sleep(0)
             await self._ready.wait()
         return self._worker
@@ -156,7 +161,7 @@ class Supervisor:
         deaths, functions = 0, self._worker.functions
         while True:
             started = time.monotonic()
-            await self._worker.lost
+            await asyncio.shield(self._worker.lost)
             self._ready.clear()
             self._console.say(
                 f"the worker (pid {self._worker.pid}) {await self._worker.ended()}; restarting it"

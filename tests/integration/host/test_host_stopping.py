@@ -114,6 +114,17 @@ def test_a_worker_that_leaves_a_process_behind_is_still_replaced(steady: Callabl
     os.kill(orphan, signal.SIGKILL)
 
 
+def test_a_host_whose_worker_keeps_crashing_gives_its_work_back_and_stops(
+    steady: Callable[..., HostProcess],
+) -> None:
+    host = steady()
+    host.http.post("/crash")
+    until(lambda: host.log.count("ended with exit code 9; restarting it") == 3, "three crashes")
+    host.signal(signal.SIGTERM)  # the next worker is not there yet, and the activity waits for it
+    assert host.end() == 0
+    assert "Traceback" not in host.log
+
+
 def test_two_hosts_on_one_data_folder_or_one_port_are_refused(
     steady: Callable[..., HostProcess], tmp_path: Path
 ) -> None:

@@ -1,4 +1,4 @@
-"""A function that takes its time, for tests of stopping."""
+"""Functions that take their time or crash, for tests of stopping."""
 
 import asyncio
 import os
@@ -6,10 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import azure.functions as func
+import azure.durable_functions as df
 from azurefunctions.extensions.http.fastapi import Request, StreamingResponse
 
-app = func.FunctionApp()
+app = df.DFApp()
 
 
 @app.route(route="slow", methods=["GET"])
@@ -34,3 +34,19 @@ async def orphan(req: Request) -> str:
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(20)"], close_fds=False)
     Path(os.environ["TRACE"]).write_text(str(child.pid))
     os._exit(7)
+
+
+@app.route(route="crash", methods=["POST"])
+@app.durable_client_input(client_name="client")
+async def crash(req: Request, client: df.DurableFunctionsClient) -> str:
+    return await client.schedule_new_orchestration("crash_for_ever")
+
+
+@app.orchestration_trigger(context_name="context")
+def crash_for_ever(context: df.DurableOrchestrationContext):
+    yield context.call_activity("end_worker", None)
+
+
+@app.activity_trigger(input_name="ignored")
+def end_worker(ignored: str) -> str:
+    os._exit(9)
