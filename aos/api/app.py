@@ -6,8 +6,8 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI
 
+from aos.api import docs
 from aos.api.access import AgentDirectory, authenticated
-from aos.api.docs import serve_docs
 from aos.api.problems import Problem, handle_errors
 from aos.api.routers import agents as agents_router
 from aos.api.routers import audit, health, runs, workflows
@@ -26,10 +26,21 @@ class _Api(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI description."""
-        if self.openapi_schema is None:
-            described = super().openapi()
-            described["components"]["schemas"]["Problem"] = Problem.model_json_schema()
-        return super().openapi()
+        described = super().openapi()
+        schemas = described["components"]["schemas"]
+        schemas["Problem"] = Problem.model_json_schema()
+        # FastAPI tells of its own errors where a route has parameters; ours never look like them.
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)
+        for methods in described["paths"].values():
+            for operation in methods.values():
+                _drop_foreign_errors(operation["responses"])
+        return described
+
+
+def _drop_foreign_errors(responses: dict[str, Any]) -> None:
+    if "application/json" in responses.get("422", {}).get("content", {}):
+        del responses["422"]
 
 
 def create_app(system: System, agents: AgentDirectory) -> FastAPI:
@@ -51,6 +62,6 @@ def create_app(system: System, agents: AgentDirectory) -> FastAPI:
         api.include_router(module.router)
     app.include_router(api)
     app.include_router(health.router)
-    serve_docs(app)
+    app.include_router(docs.router)
     handle_errors(app)
     return app

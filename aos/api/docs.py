@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from fastapi import APIRouter, FastAPI
-from starlette.responses import HTMLResponse, RedirectResponse, Response
-from starlette.staticfiles import StaticFiles
+from fastapi import APIRouter
+from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+
+from aos.kernel.errors import NotFound
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -26,6 +27,9 @@ _PAGE = """<!doctype html>
 """
 _SCRIPT = """SwaggerUIBundle({url: "/openapi.json", dom_id: "#api", deepLinking: true, validatorUrl: null});
 """
+_ASSETS = ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png")
+_FOLDER = files("fastapi_swagger") / "resources"
+_KEPT = {"Cache-Control": "public, max-age=3600", "X-Content-Type-Options": "nosniff"}
 _ONLY_OURS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
@@ -55,8 +59,9 @@ async def start() -> Response:
     return Response(_SCRIPT, media_type="text/javascript", headers=_ONLY_OURS)
 
 
-def serve_docs(app: FastAPI) -> None:
-    """Serve the page and the files of Swagger UI, without any other host."""
-    app.include_router(router)
-    assets = str(files("fastapi_swagger") / "resources")
-    app.mount("/docs/assets", StaticFiles(directory=assets), name="docs-assets")
+@router.get("/docs/assets/{name}")
+async def asset(name: str) -> Response:
+    """Answer with a file of Swagger UI."""
+    if name not in _ASSETS:
+        raise NotFound(f"there is no file {name!r} here")
+    return FileResponse(str(_FOLDER / name), headers=_KEPT)

@@ -124,9 +124,8 @@ def invalid(found: Iterable[Any], *place: str) -> InvalidInput:
     """
     problems = []
     for item in list(found)[:_SHOWN_PROBLEMS]:
-        location: tuple[str | int, ...] = item["loc"]
-        source, *path = (*place, *location)
-        problems.append({"in": str(source), "at": _pointer(path), "message": item["msg"]})
+        location = place + tuple(item["loc"])
+        problems.append({"in": location[0], "at": _pointer(location[1:]), "message": item["msg"]})
     first = problems[0]
     at = f" at {first['at']}" if first["at"] else ""
     return InvalidInput(f"the {first['in']} is not valid{at}: {first['message']}", problems=problems)
