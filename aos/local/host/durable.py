@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Iterable
 from typing import Any, cast
 
 import durabletask.internal.orchestrator_service_pb2 as pb
+from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]
 
 from aos.local.host.calls import Failure, Result, WorkerLostError
 from aos.local.host.functions import Function, Trigger
@@ -91,10 +92,10 @@ class DurablePump:
         if result is None:
             await self._hub.abandon_orchestrator(pb.AbandonOrchestrationTaskRequest(completionToken=token))
             return
-        if result.failure is None:
-            response = pb.OrchestratorResponse.FromString(result.body)
-        else:
-            response = _failed_orchestration(result.failure)
+        response = pb.OrchestratorResponse()
+        failure = result.failure or _parse(result.body, response)
+        if failure is not None:
+            response = _failed_orchestration(failure)
         response.instanceId = request.instanceId
         response.completionToken = token
         await self._hub.complete_orchestrator(response)
@@ -119,10 +120,10 @@ class DurablePump:
         if result is None:
             await self._hub.abandon_entity(pb.AbandonEntityTaskRequest(completionToken=token))
             return
-        if result.failure is None:
-            response = pb.EntityBatchResult.FromString(result.body)
-        else:
-            response = _failed_operations(request, result.failure)
+        response = pb.EntityBatchResult()
+        failure = result.failure or _parse(result.body, response)
+        if failure is not None:
+            response = _failed_operations(request, failure)
         response.completionToken = token
         await self._hub.complete_entity(response)
 
@@ -160,6 +161,17 @@ def failure_details(failure: Failure) -> pb.TaskFailureDetails:
         stackTrace={"value": failure.trace},
         isNonRetriable=failure.type == UNKNOWN_FUNCTION,
     )
+
+
+def _parse(body: bytes, response: Message) -> Failure | None:
+    """Fill the response; a failure when the function returned something else."""
+    try:
+        response.ParseFromString(body)
+    except DecodeError as error:
+        return Failure(
+            "InvalidResponse", f"the function did not return what the durable SDK returns: {error}"
+        )
+    return None
 
 
 def _orchestration_name(request: pb.OrchestratorRequest) -> str:

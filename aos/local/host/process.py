@@ -159,7 +159,7 @@ class WorkerProcess:
         head, body = unpack(payload)
         failure = None if head["ok"] else Failure(head["type"], head["message"], head["trace"])
         if not call.result.done():
-            call.result.set_result(Result(body, failure, stopped=head.get("cancelled", True)))
+            call.result.set_result(Result(body, failure, stopped=head.get("stopped", True)))
 
     def _on_refused(self, head: dict[str, Any]) -> None:
         if self._console.verbose:

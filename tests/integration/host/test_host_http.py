@@ -94,6 +94,18 @@ def test_a_function_that_raises_is_500_and_its_line_names_the_exception(web: Hos
     assert "Traceback" not in web.log
 
 
+def test_exceptions_that_cannot_be_printed_or_encoded_are_reported_all_the_same(web: HostProcess) -> None:
+    assert web.http.get("/unprintable").status_code == 500
+    web.wait_for_log("UnprintableError: <the exception's __str__ failed>")
+    assert web.http.get("/surrogate").status_code == 500
+    web.wait_for_log("ValueError: half a character: ?")
+
+
+def test_escapes_in_the_path_that_are_not_text_do_no_harm(web: HostProcess) -> None:
+    assert web.http.get("/items/%C3%A9").json() == "named é"
+    assert web.http.get("/items/%FF").json() == "named \ufffd"
+
+
 def test_a_response_that_breaks_off_does_not_look_complete(web: HostProcess) -> None:
     with pytest.raises(httpx.RemoteProtocolError):
         web.http.get("/broken")

@@ -43,7 +43,19 @@ def forget(invocation_id: str) -> None:
 def describe(error: BaseException, trace: TracebackType | None = None) -> dict[str, str]:
     """An exception's unqualified type, message and traceback."""
     lines = traceback.format_exception(type(error), error, trace or error.__traceback__)
-    return {"type": type(error).__name__, "message": str(error), "trace": "".join(lines)}
+    return {"type": type(error).__name__, "message": _message(error), "trace": _text("".join(lines))}
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return _text(str(error))
+    except Exception:  # noqa: BLE001 - an exception that cannot be printed still has to be reported
+        return "<the exception's __str__ failed>"
+
+
+def _text(text: str) -> str:
+    """Text that every receiver can encode: no lone surrogates."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _recording(function: Callable[..., Any]) -> Callable[..., Any]:

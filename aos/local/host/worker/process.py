@@ -99,9 +99,8 @@ class Worker:
         result: tuple[dict[str, Any], bytes]
         try:
             result = await self._invoker.run(function, head["id"], head.get("metadata", {}), body)
-        except asyncio.CancelledError as error:
-            forget(head["id"])
-            result = {"ok": False, "cancelled": function.cancellable, **describe(error)}, b""
+        except (asyncio.CancelledError, Exception) as error:  # noqa: BLE001 - every invocation gets a result
+            result = _unanswered(function, head["id"], error), b""
         self._finish(stream, pack(*result))
 
     async def _request(self, stream: int, head: dict[str, Any]) -> None:
@@ -110,8 +109,8 @@ class Worker:
         assert self._web is not None, "requests come after READY"
         try:
             result = await self._web.run(function, head["id"], head, self._exchanges[stream])
-        except asyncio.CancelledError as error:
-            result = {"ok": False, "cancelled": function.cancellable, **describe(error)}
+        except (asyncio.CancelledError, Exception) as error:  # noqa: BLE001 - every invocation gets a result
+            result = _unanswered(function, head["id"], error)
         self._finish(stream, pack(result))
 
     def _finish(self, stream: int, payload: bytes) -> None:
@@ -128,6 +127,13 @@ class Worker:
         else:
             with contextlib.suppress(RuntimeError):  # the loop is closed: the process is ending
                 self._loop.call_soon_threadsafe(self._channel.send, Kind.LOG, 0, frame)
+
+
+def _unanswered(function: Function, invocation_id: str, error: BaseException) -> dict[str, Any]:
+    """The result of an invocation that was given up, or that could not even be made."""
+    forget(invocation_id)
+    stopped = function.cancellable or not isinstance(error, asyncio.CancelledError)
+    return {"ok": False, "stopped": stopped, **describe(error)}
 
 
 async def _serve(sock: socket.socket) -> None:

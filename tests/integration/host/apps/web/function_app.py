@@ -80,6 +80,23 @@ async def raising(req: Request) -> str:
     raise LookupError("nothing here")
 
 
+class UnprintableError(Exception):
+    """Cannot say what it is."""
+
+    def __str__(self) -> str:
+        raise TypeError("no words")
+
+
+@app.route(route="unprintable", methods=["GET"])
+def unprintable(req: Request) -> str:
+    raise UnprintableError
+
+
+@app.route(route="surrogate", methods=["GET"])
+def surrogate(req: Request) -> str:
+    raise ValueError("half a character: \ud800")
+
+
 @app.route(route="broken", methods=["GET"])
 async def broken(req: Request) -> StreamingResponse:
     async def pieces():
