@@ -107,11 +107,11 @@ def _too_deep() -> MalformedBody:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise MalformedBody(f"the name {twice[:100]!r} stands twice in one object", name=twice[:100])
+    value: dict[str, Any] = {}
+    for name, inner in pairs:
+        if name in value:
+            raise MalformedBody(f"the name {name[:100]!r} stands twice in one object", name=name[:100])
+        value[name] = inner
     return value
 
 

@@ -5,6 +5,14 @@ from starlette.routing import Route
 
 from aos.api.access import authenticated
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture(scope="module")
+def api(shared_api: Api) -> Api:
+    return shared_api
+
+
 PUBLIC = {
     "/",
     "/docs",
@@ -78,13 +86,13 @@ async def ask(api: Api, who: str | None, method: str, path: str) -> int:
     return response.status_code
 
 
-def test_every_route_is_public_on_purpose_or_has_its_row_here(api: Api):
+async def test_every_route_is_public_on_purpose_or_has_its_row_here(api: Api):
     guarded = {route for route in routes_of(api) if route[1] not in PUBLIC}
     assert guarded == set(ALLOWED)
     assert {path for _, path in routes_of(api)} >= PUBLIC
 
 
-def test_what_lies_under_api_is_guarded_by_its_prefix_whatever_a_router_says(api: Api):
+async def test_what_lies_under_api_is_guarded_by_its_prefix_whatever_a_router_says(api: Api):
     for context in iter_route_contexts(api.app.routes):
         if context.path not in PUBLIC:
             guards = [dependency.call for dependency in context.dependant.dependencies]

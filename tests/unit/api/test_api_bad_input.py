@@ -1,11 +1,24 @@
+import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 from api_server import INPUT, WORKFLOW, Api, problem_of
 
+from aos.api.body import parse_json
+from aos.api.problems import MalformedBody
+
 START = f"/api/workflows/{WORKFLOW}/runs"
 JSON = {"Content-Type": "application/json"}
 HASH = "0" * 64
+
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture(scope="module")
+def api(shared_api: Api) -> Api:
+    return shared_api
 
 
 async def refused(
@@ -16,7 +29,6 @@ async def refused(
     response = await api.as_("operator").post(path, content=content, headers={**JSON, **headers})
     assert response.status_code == status, response.text
     assert api.fingerprint() == before
-    assert api.orchestrations.started == []
     return problem_of(response)
 
 
@@ -73,7 +85,7 @@ async def test_a_body_of_the_wrong_shape_is_told_where(api: Api, body: bytes, at
     ("path", "body"),
     [
         ("/api/runs/x/cancel", b'{"reason": 1}'),
-        ("/api/runs/x/cancel", b'{"reason": ""}'),
+        ("/api/runs/x/cancel", b'{"reason": " \\n"}'),
         ("/api/runs/x/cancel", b"{}"),
         (
             "/api/runs/x/approvals/board",
@@ -193,3 +205,31 @@ async def test_another_method_is_a_problem_that_names_the_right_ones(api: Api):
     assert response.status_code == 405
     assert response.headers["allow"] == "GET"
     assert problem_of(response)["code"] == "method_not_allowed"
+
+
+async def test_a_client_that_goes_away_while_it_sends_is_no_error(api: Api, caplog: pytest.LogCaptureFixture):
+    before = api.fingerprint()
+    head = (
+        f"POST {START} HTTP/1.1\r\nHost: aos\r\nAuthorization: Bearer {api.keys['operator']}\r\n"
+        'Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"input": '
+    )
+    host, port = api.url.removeprefix("http://").split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.write(head.encode())
+    await writer.drain()
+    await asyncio.sleep(0.1)
+    writer.close()
+    await writer.wait_closed()
+    for _ in range(3):
+        assert (await api.as_(None).get("/health/ready")).status_code == 200
+    assert api.fingerprint() == before
+    assert caplog.records == []
+
+
+async def test_a_name_that_stands_twice_among_very_many_is_found_quickly():
+    names = ",".join(f'"{number}":0' for number in range(50_000))
+    begun = time.process_time()
+    with pytest.raises(MalformedBody) as refused:
+        parse_json(f'{{{names},"49999":1}}'.encode())
+    assert refused.value.details == {"name": "49999"}
+    assert time.process_time() - begun < 2

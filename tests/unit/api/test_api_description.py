@@ -1,7 +1,15 @@
 from typing import Any
 
+import pytest
 from api_server import Api
 from openapi_spec_validator import validate
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture(scope="module")
+def api(shared_api: Api) -> Api:
+    return shared_api
 
 
 async def described(api: Api) -> dict[str, Any]:
