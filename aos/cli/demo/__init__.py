@@ -1,0 +1,1 @@
+"""`aos demo`: three business proposals go in over HTTP, verified dossiers come out."""

@@ -1,0 +1,56 @@
+"""AOS on this machine: where its state lies, and the API keys in it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aos.services.auth import KeyRecord, KeyStore
+    from aos.services.environment.settings import Settings
+
+DEFAULT_DATA = Path(".aos")
+ROLES = ("operator", "approver", "viewer")
+"""The roles of the first key: whoever owns the machine may do everything."""
+FIRST_KEY = "local"
+
+
+def state_folder(data: Path) -> Path:
+    """Return where AOS keeps its own state below the host's data folder."""
+    return data.resolve() / "aos"
+
+
+def place(data: Path) -> dict[str, str]:
+    """Return the settings that put the state into ``data``, but for those that the environment has."""
+    wanted = {"AOS_DATA": str(state_folder(data)), "AOS_STORAGE": "local"}
+    return {name: os.environ.get(name) or value for name, value in wanted.items()}
+
+
+def with_keys[T](data: Path, work: Callable[[KeyStore, str], Awaitable[T]]) -> T:
+    """Do the work on the keys in storage, with the tenant's name.
+
+    Raises:
+        InvalidSetting: a setting is wrong, or the storage cannot be used.
+    """
+    os.environ.update(place(data))
+    from aos.services.environment.settings import load_settings  # noqa: PLC0415 - 0.3 s, not for `--help`
+
+    return asyncio.run(_on_keys(load_settings(), work))
+
+
+async def _on_keys[T](settings: Settings, work: Callable[[KeyStore, str], Awaitable[T]]) -> T:
+    from aos.services.auth import KeyStore  # noqa: PLC0415 - as above
+    from aos.services.system import open_storage  # noqa: PLC0415
+
+    async with open_storage(settings) as storage:
+        return await work(KeyStore(storage.rows), settings.tenant)
+
+
+async def first_key(keys: KeyStore, tenant: str) -> tuple[str, KeyRecord] | None:
+    """Make the first key, if there is none yet."""
+    if await keys.list(tenant):
+        return None
+    return await keys.create(FIRST_KEY, ROLES, tenant)

@@ -1,0 +1,73 @@
+"""`aos up`: a Functions app on this machine, without a cloud."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aos.cli.machine import DEFAULT_DATA, first_key, place, with_keys
+from aos.cli.output import document, say
+from aos.cli.session import AsJson, wants_json
+from aos.kernel.errors import InvalidInput
+
+SCRIPT = "function_app.py"
+_IMPORTS_AOS = re.compile(r"^\s*(from|import)\s+aos\b", re.MULTILINE)
+
+
+def up(
+    context: typer.Context,
+    *,
+    app: Annotated[
+        Path | None,
+        typer.Option("--app", metavar="DIR", help="The Functions app's folder.  [default: AOS itself]"),
+    ] = None,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Where to listen; 0 takes any free port.")
+    ] = 7071,
+    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="Where state is kept.")] = DEFAULT_DATA,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Tracebacks, and the libraries' logs.")] = False,
+    json: AsJson = False,
+) -> int:
+    """Serve AOS, or any Functions app, on this machine until Ctrl-C."""
+    from aos.local.host import HostOptions, run_host  # noqa: PLC0415 - a second of imports, for this one alone
+
+    folder = app or default_app()
+    env: dict[str, str] = {}
+    if _is_aos(folder):
+        env = place(data)
+        _show_first_key(data, as_json=wants_json(context, json))
+    return run_host(HostOptions(app=folder, data=data, port=port, env=env, verbose=verbose))
+
+
+def default_app() -> Path:
+    """Return the current folder if it holds a Functions app, else that of the installed AOS.
+
+    Raises:
+        InvalidInput: neither does.
+    """
+    import aos  # noqa: PLC0415 - for its place
+
+    for folder in (Path.cwd(), Path(aos.__file__).resolve().parents[1]):
+        if (folder / SCRIPT).is_file():
+            return folder
+    raise InvalidInput(f"there is no {SCRIPT} here: name the app's folder with --app")
+
+
+def _is_aos(app: Path) -> bool:
+    script = app / SCRIPT
+    try:
+        return _IMPORTS_AOS.search(script.read_text(errors="replace")) is not None
+    except OSError:
+        return False  # the host says what is wrong with it
+
+
+def _show_first_key(data: Path, *, as_json: bool) -> None:
+    made = with_keys(data, first_key)
+    if as_json:
+        document({"key": made[0] if made else None})
+    elif made:
+        say(f"A first API key, with the roles {', '.join(made[1].roles)}. It is shown this once:")
+        say(f"\n    export AOS_KEY={made[0]}\n")
