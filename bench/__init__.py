@@ -1,0 +1,1 @@
+"""Measures AOS's local runtime beside durabletask's stock in-memory backend: `python -m bench`."""

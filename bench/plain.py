@@ -1,0 +1,54 @@
+"""A plain SDK worker and client against any task hub: `python -m bench.plain ADDRESS`.
+
+Reads requests `{"what": ..., "count": ...}` from standard input, one a line, and answers each with a
+line: the list that `measure` returns.
+"""
+
+import asyncio
+import json
+import logging
+import sys
+from typing import cast
+
+from durabletask.client import AsyncTaskHubGrpcClient
+from durabletask.task import ActivityContext, Orchestrator
+from durabletask.worker import ConcurrencyOptions, TaskHubGrpcWorker
+
+from bench.load import measure
+from bench.orchestrations import chain, one
+
+CONCURRENCY = 32  # as in app/host.json
+
+
+def step(_: ActivityContext, value: int) -> int:
+    return value + 1
+
+
+async def _answer(address: str) -> None:
+    client = AsyncTaskHubGrpcClient(host_address=address, emit_trace_spans=False)
+    loop = asyncio.get_running_loop()
+    while line := await loop.run_in_executor(None, sys.stdin.readline):
+        asked = json.loads(line)
+        print(json.dumps(await measure(client, asked["what"], asked["count"])), flush=True)
+    await client.close()
+
+
+def main(address: str) -> None:
+    logging.disable(logging.WARNING)
+    limits = ConcurrencyOptions(
+        maximum_concurrent_activity_work_items=CONCURRENCY,
+        maximum_concurrent_orchestration_work_items=CONCURRENCY,
+        maximum_thread_pool_workers=CONCURRENCY,
+    )
+    with TaskHubGrpcWorker(
+        host_address=address, concurrency_options=limits, emit_trace_spans=False
+    ) as worker:
+        for orchestrator in (one, chain):
+            worker.add_orchestrator(cast("Orchestrator[int, int]", orchestrator))
+        worker.add_activity(step)
+        worker.start()  # type: ignore[no-untyped-call]
+        asyncio.run(_answer(address))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
