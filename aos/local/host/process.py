@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import aos
 from aos.local.host.calls import Call, Failure, Result, WorkerLostError
 from aos.local.host.console import Console
 from aos.local.host.errors import HostError
@@ -21,7 +20,7 @@ _LOAD_TIMEOUT_S = 120.0
 _END_TIMEOUT_S = 3.0
 _COLLECT_S = 0.5
 _LINE_LIMIT = 1024 * 1024
-_ROOT = str(Path(aos.__file__).parent.parent)
+_ROOT = str(Path(__file__).parents[3])
 # -P: the app's folder must not stand before this package while the worker is imported.
 _MAIN = f"import sys; sys.path.append({_ROOT!r}); from aos.local.host.worker.process import main; main()"
 

@@ -19,7 +19,9 @@ def classic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostProcess]:
         "AzureWebJobs.switched_off.Disabled": "true",
         "AzureFunctionsJobHost__extensions__durableTask__hubName": "FromEnvironment",
     }
-    host = HostProcess(APPS / "classic", tmp_path_factory.mktemp("classic"), "--grace", "1", env=env).ready()
+    host = HostProcess(
+        APPS / "classic", tmp_path_factory.mktemp("classic"), "--verbose", "--grace", "1", env=env
+    ).ready()
     yield host
     host.stop()
 

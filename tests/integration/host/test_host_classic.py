@@ -27,9 +27,13 @@ def test_a_returned_string_is_plain_text(classic: HostProcess) -> None:
     assert (answer.text, answer.headers["content-type"]) == ("plain", "text/plain; charset=utf-8")
 
 
-def test_a_classic_function_that_raises_is_500(classic: HostProcess) -> None:
+def test_a_classic_function_that_raises_is_500_and_verbose_shows_its_own_traceback(
+    classic: HostProcess,
+) -> None:
     assert classic.http.get("/api/fails").status_code == 500
-    classic.wait_for_log("ValueError: a classic failure")
+    classic.wait_for_log('raise ValueError("a classic failure")')
+    assert classic.log.count("Traceback (most recent call last)") == 1
+    assert "native_invocation" not in classic.log
 
 
 def test_the_default_route_prefix_is_api(classic: HostProcess) -> None:

@@ -1,8 +1,12 @@
 """What a host refuses to start with: each in one line that names the culprit, with its exit code."""
 
+import asyncio
 import json
+import os
+import signal
 from pathlib import Path
 
+import httpx
 import pytest
 from host_process import APPS, HostProcess
 
@@ -165,6 +169,28 @@ async def test_a_host_can_be_embedded_and_started_again_on_its_data(tmp_path: Pa
         assert host.url == f"http://127.0.0.1:{host.port}"
         await host.stop()
         await host.wait()
+
+
+@pytest.mark.parametrize(
+    ("edited", "reason"),
+    [
+        ("import no_such_module\n", "no_such_module"),
+        (WORKING.replace("hello", "other"), "functions changed on disk"),
+    ],
+)
+async def test_a_host_whose_app_was_spoilt_gives_up_when_its_worker_has_to_be_restarted(
+    edited: str, reason: str, tmp_path: Path
+) -> None:
+    app = make_app(tmp_path)
+    host = await Host.start(HostOptions(app=app, data=tmp_path / "data", port=0, grace_s=1))
+    (app / "function_app.py").write_text(edited)
+    async with httpx.AsyncClient() as client:
+        worker = (await client.get(f"{host.url}/admin/host/status")).json()["workerPid"]
+    os.kill(worker, signal.SIGKILL)
+    with pytest.raises(HostError, match=reason) as caught:
+        await asyncio.wait_for(host.wait(), 60)
+    await host.stop()
+    assert caught.value.code == 1
 
 
 def test_the_exit_code_and_one_line_on_standard_error_tell_what_is_wrong(tmp_path: Path) -> None:

@@ -139,6 +139,8 @@ def test_a_killed_host_goes_on_where_it_was(work: HostProcess) -> None:
     """The last test of this module: it kills the host that the others used."""
     start(work, "pausing", id="waiting")
     work.wait_for_log("activity add waiting")
+    send(work, "jobs", "wait once", "interrupted")
+    work.wait_for_trace("job interrupted")
     work.kill()
     timers = json.loads((work.folder / "data" / "timers.json").read_text())
     assert set(timers) == {"at_start", "nightly"}  # a timer that fires more often keeps no status
@@ -149,5 +151,6 @@ def test_a_killed_host_goes_on_where_it_was(work: HostProcess) -> None:
     assert work.wait_for_trace("nightly") == ["nightly True 2026-01-01T03:00:00+00:00"]
     work.http.post("/raise/waiting/go", json=9)
     assert result(work, "waiting")["output"] == "10"
+    assert work.wait_for_trace("done interrupted")[0].startswith("done interrupted 2")
     os.kill(work.process.pid, signal.SIGINT)
     assert work.end() == 0

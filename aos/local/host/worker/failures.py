@@ -11,7 +11,7 @@ from typing import Any
 
 from aos.local.host.worker.runtime import handle_event, invocation_id_cv
 
-_raised: dict[str, BaseException] = {}
+_raised: dict[str, tuple[BaseException, TracebackType | None]] = {}
 
 
 class FunctionExitedError(RuntimeError):
@@ -28,11 +28,17 @@ def record_failures() -> None:
 
 def failure_of(invocation_id: str, text: str = "", trace: str = "") -> dict[str, str]:
     """Describe why an invocation failed; `text` and `trace` are the library's own words for it."""
-    error = _raised.pop(invocation_id, None)
-    if error is not None:
-        return describe(error, _below_wrapper(error.__traceback__))
+    kept = _raised.pop(invocation_id, None)
+    if kept is not None:
+        return describe(*kept)
     kind, _, message = (trace.strip().rpartition("\n")[2] or text).partition(": ")
     return {"type": kind.rpartition(".")[2], "message": message, "trace": trace}
+
+
+def failure_from(invocation_id: str, error: BaseException) -> dict[str, str]:
+    """Describe `error`; when the function itself raised it, without the frames of those who passed it on."""
+    kept = _raised.pop(invocation_id, None)
+    return describe(*kept) if kept is not None and kept[0] is error else describe(error)
 
 
 def forget(invocation_id: str) -> None:
@@ -87,9 +93,6 @@ def _recording_async(function: Callable[..., Any]) -> Callable[..., Any]:
 def _keep(error: Exception) -> Exception:
     invocation_id = invocation_id_cv.get()
     if invocation_id is not None:
-        _raised[invocation_id] = error
+        trace = error.__traceback__
+        _raised[invocation_id] = error, trace.tb_next if trace is not None else None
     return error
-
-
-def _below_wrapper(trace: TracebackType | None) -> TracebackType | None:
-    return trace.tb_next if trace is not None and trace.tb_next is not None else trace

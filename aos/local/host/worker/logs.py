@@ -14,14 +14,10 @@ _LEVELS = {
     "critical": logging.CRITICAL,
     "none": logging.CRITICAL + 1,
 }
-# Libraries that speak for each turn or request; `azure.functions` is the worker library itself,
-# whose failures the host already reports.
-_QUIET = {
-    "azure": logging.WARNING,
-    "durabletask": logging.WARNING,
-    "httpx": logging.WARNING,
-    "azure.functions": 60,
-}
+_SILENT = logging.CRITICAL + 1
+_LIBRARY = "azure.functions"  # the worker library, which reports failures that the host reports too
+# Libraries that speak for each turn or request.
+_QUIET = {"azure": logging.WARNING, "durabletask": logging.WARNING, "httpx": logging.WARNING}
 
 
 class HostHandler(logging.Handler):
@@ -46,6 +42,7 @@ def install(send: Callable[[str, str, str | None, str], None], level: str, *, ve
     root = logging.getLogger()
     root.addHandler(HostHandler(send))
     root.setLevel(_LEVELS.get(level.lower(), logging.INFO))
+    logging.getLogger(_LIBRARY).setLevel(_SILENT)
     if not verbose:
         for name, threshold in _QUIET.items():
             logging.getLogger(name).setLevel(threshold)

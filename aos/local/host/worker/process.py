@@ -13,7 +13,7 @@ from typing import Any
 
 from aos.local.host.frames import Channel, Kind, credited, pack, unpack
 from aos.local.host.worker import logs
-from aos.local.host.worker.failures import describe, forget, record_failures
+from aos.local.host.worker.failures import failure_from, record_failures
 from aos.local.host.worker.invoking import Function, Invoker
 from aos.local.host.worker.loading import AppRefusedError, load_app, uses_http_v2
 from aos.local.host.worker.runtime import invocation_id_cv
@@ -131,9 +131,8 @@ class Worker:
 
 def _unanswered(function: Function, invocation_id: str, error: BaseException) -> dict[str, Any]:
     """The result of an invocation that was given up, or that could not even be made."""
-    forget(invocation_id)
     stopped = function.cancellable or not isinstance(error, asyncio.CancelledError)
-    return {"ok": False, "stopped": stopped, **describe(error)}
+    return {"ok": False, "stopped": stopped, **failure_from(invocation_id, error)}
 
 
 async def _serve(sock: socket.socket) -> None:

@@ -7,7 +7,7 @@ from typing import Any, cast
 from urllib.parse import parse_qsl
 
 from aos.local.host.frames import Kind, Window, credit, pack
-from aos.local.host.worker.failures import describe, failure_of, forget
+from aos.local.host.worker.failures import failure_from, failure_of, forget
 from aos.local.host.worker.invoking import Function, Invoker
 from aos.local.host.worker.loading import Message
 from aos.local.host.worker.runtime import Datum, HttpV2Registry, handle_event, http_coordinator
@@ -115,8 +115,7 @@ class Web:
         try:
             await self._asgi(scope, exchange.receive, exchange.send)
         except Exception as error:  # noqa: BLE001 - whatever the app raised is the invocation's failure
-            forget(invocation_id)
-            return {"ok": False, **describe(error)}
+            return {"ok": False, **failure_from(invocation_id, error)}
         forget(invocation_id)
         return {"ok": True}
 

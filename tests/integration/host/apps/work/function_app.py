@@ -187,6 +187,8 @@ async def job(message: func.ServiceBusMessage) -> None:
         raise RuntimeError("not yet")
     if body == "crash once" and times == 1:
         os.kill(os.getpid(), 9)
+    if body == "wait once" and times == 1:
+        await asyncio.sleep(600)
     if body == "slow":
         await asyncio.sleep(2.5)  # longer than two locks: only renewal keeps the message
     trace("done", message.message_id, message.delivery_count, json.dumps(message.application_properties))
