@@ -3,6 +3,7 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from api_server import Api
@@ -174,3 +175,23 @@ async def test_a_stream_ends_when_the_storage_is_out_of_reach(api: Api, monkeypa
         assert (await anext(messages)).event == "run.started"
         monkeypatch.setattr(type(api.system.log), "size", lambda _, run: unreachable(run))
         assert [message async for message in messages] == []
+
+
+async def test_a_client_s_leaving_is_noticed_on_servers_of_newer_asgi_too(api: Api):
+    run = await begun(api)
+    sent: list[Any] = []
+    gone = asyncio.Event()
+
+    async def receive() -> dict[str, str]:
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+        if message.get("body"):
+            gone.set()
+
+    scope = {"type": "http", "asgi": {"spec_version": "2.4"}}
+    response = following.EventStream(follow(api.system, run, 0))
+    await asyncio.wait_for(response(scope, receive, send), 5)
+    assert len(sent) == 2
