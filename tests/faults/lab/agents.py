@@ -1,0 +1,45 @@
+"""The agents of the tests. The mock model calls each tool once, as soon as it finds its arguments."""
+
+from pydantic import BaseModel
+
+from aos.sdk import Agent
+from lab.tools import charge, look, open_vault
+
+
+class Bill(BaseModel):
+    """What the clerk answers."""
+
+    receipt: str
+    rationale: str
+
+
+class Report(BaseModel):
+    """What the others answer."""
+
+    rationale: str
+
+
+clerk = Agent(
+    "clerk",
+    description="Looks, and charges what it is told to.",
+    instructions="Look, then charge the amount. Report the receipt.",
+    tools=[look, charge],
+    output=Bill,
+    reserve_usd=0.02,
+)
+snoop = Agent(
+    "snoop",
+    description="Tries to open the vault.",
+    instructions="Open the vault.",
+    tools=[open_vault],
+    output=Report,
+    reserve_usd=0.02,
+)
+clumsy = Agent(
+    "clumsy",
+    description="Looks at what cannot be seen.",
+    instructions="Look, and say what you saw.",
+    tools=[look],
+    output=Report,
+    reserve_usd=0.02,
+)

@@ -1,0 +1,82 @@
+"""AOS is killed at every failpoint, started on the same data, and must finish what it had begun.
+
+The seed chooses at which passage, on which side of it, who dies and whether the run is one that fails
+and compensates. `LAB_SEED=n` repeats a choice; with `AOS_TEST_SOAK` set, many seeds are tried.
+"""
+
+import os
+import random
+import secrets
+from collections import Counter
+from dataclasses import dataclass
+
+import failpoints
+import pytest
+from lab_stack import Stack, facts_of, unknown_effect
+
+SEED = int(os.environ.get("LAB_SEED", "1"))
+ROUNDS = 12 if os.environ.get("AOS_TEST_SOAK") else 1
+SIDES = ("before", "after")
+
+# How often an order passes each failpoint, at the least.
+ORDER_PASSAGES = {
+    "accept": 1, "bell": 1, "begin": 1, "prepare": 3, "dispatch": 3, "reserve": 3, "assign": 1, "journal": 2,
+    "claim": 3, "act": 4, "settle": 3, "result": 3, "ring": 3, "raise": 3, "append": 3, "checkpoint": 1,
+    "end": 1, "stored": 5, "receive": 1, "complete": 3, "start": 1, "event": 3, "activity": 10, "turn": 12,
+    "entity": 2, "commit": 20,
+}  # fmt: skip
+# The one receive that waits all the time has long passed its beginning.
+ONE_SIDED = {"receive": ("after",)}
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """Who dies where, and in which kind of run."""
+
+    point: str
+    passage: int
+    who: str
+    fails: bool
+
+
+def crash_at(name: str, seed: int) -> Crash:
+    choice = random.Random(f"{seed} {name}")  # a text: the same in every process
+    side = choice.choice(ONE_SIDED.get(name, SIDES))
+    passage = choice.randint(1, ORDER_PASSAGES[name])
+    who = choice.choice(("worker", "host", "both") if name in failpoints.WORKER else ("host", "both"))
+    return Crash(f"{name}.{side}", passage, who, fails=choice.random() < 0.5)
+
+
+@pytest.mark.parametrize("round_", range(ROUNDS))
+@pytest.mark.parametrize("name", ORDER_PASSAGES)
+async def test_an_order_that_is_killed_anywhere_finishes_with_each_effect_once(
+    stack: Stack, name: str, round_: int
+) -> None:
+    seed = SEED if round_ == 0 else secrets.randbelow(2**32)
+    crash = crash_at(name, seed)
+    print(f"LAB_SEED={seed}: {crash}")
+    await order_through(stack, crash)
+
+
+async def order_through(stack: Stack, crash: Crash) -> None:
+    stack.arm(crash.point, f"kill-{crash.who}", passages=crash.passage)
+    async with stack.client() as client:
+        order = {"amount": 12.5, "fails": crash.fails}
+        run = (
+            await stack.insist(lambda: client.start_run("order", order, idempotency_key=secrets.token_hex(8)))
+        )["id"]
+        ended = await stack.ended(client, run)
+        assert stack.fired(crash.point), f"nothing passed {crash.point} {crash.passage} times"
+        assert ended["status"] == ("failed" if crash.fails else "completed"), ended
+        assert ended["reason"] == ("step ship: this tool refuses" if crash.fails else None)
+        effects = stack.target.effects(run)
+        expected = {"charge": 2, "book": 1} | ({"refund": 2, "unbook": 1} if crash.fails else {})
+        assert Counter(tool for tool, _ in effects if tool != "look") == expected
+        assert all(count == 1 for (tool, _), count in effects.items() if tool != "look"), effects
+        assert unknown_effect(ended) is None
+        verified, records = await stack.verified(client, run)
+        assert verified.status == ended["status"]
+        claimed, settled = (facts_of(records, f"effect.{what}") for what in ("claimed", "settled"))
+        assert {fact["leaf"]["subject"]["effect"] for fact in claimed} == {
+            fact["leaf"]["subject"]["effect"] for fact in settled
+        }
