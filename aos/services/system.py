@@ -128,7 +128,6 @@ def open_system(
             runs=runs,
             approvals=approvals,
             effects=effects,
-            facts=facts,
             doorbells=doorbells,
             policy=policy,
         ),

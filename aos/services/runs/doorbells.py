@@ -7,10 +7,13 @@ is not there yet) or may come twice; the row makes a sweep ring again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+from aos.kernel.errors import Conflict, InvalidInput, NotFound
 from aos.services.environment.clock import Clock
 from aos.services.storage.ports import Rows
 
@@ -38,11 +41,8 @@ class Doorbell:
     kind: str
     step: str | None
     at: float
-
-    @property
-    def key(self) -> str:
-        """The row's key: one doorbell for one thing."""
-        return f"{self.run}.{self.kind}" + (f".{self.step}" if self.step else "")
+    key: str
+    """The row's key, of its own for each caller: one who is refused takes back only what they wrote."""
 
 
 class Doorbells:
@@ -54,11 +54,22 @@ class Doorbells:
         self._clock = clock
 
     async def remember(self, run: str, kind: str, step: str | None = None) -> Doorbell:
-        """Write the doorbell down; ``ring`` it after the row that it speaks of is written."""
-        bell = Doorbell(run, kind, step, self._clock())
-        value = {"run": run, "kind": kind, "step": step, "at": bell.at}
-        await self._rows.upsert(TABLE, _PENDING, bell.key, value)
+        """Write the doorbell down, before the row that it speaks of is written; ``ring`` it after that."""
+        key = _prefix(run, kind, step) + secrets.token_hex(8)
+        bell = Doorbell(run, kind, step, self._clock(), key)
+        await self._rows.insert(TABLE, _PENDING, key, asdict(bell))
         return bell
+
+    @contextlib.asynccontextmanager
+    async def around(self, run: str, kind: str, step: str | None = None) -> AsyncIterator[None]:
+        """Ring after the body has written its row; a body that refuses to leaves nothing behind."""
+        bell = await self.remember(run, kind, step)
+        try:
+            yield
+        except (Conflict, InvalidInput, NotFound):
+            await self._rows.delete(TABLE, _PENDING, bell.key)
+            raise
+        await self.ring(bell)
 
     async def ring(self, bell: Doorbell) -> None:
         """Start the orchestration, or raise the event to it."""
@@ -68,12 +79,15 @@ class Doorbells:
         await self._orchestrations.raise_event(bell.run, "doorbell", {"kind": bell.kind, "step": bell.step})
 
     async def answered(self, run: str, kind: str, step: str | None = None) -> None:
-        """Forget the doorbell: its row was read."""
-        await self._rows.delete(TABLE, _PENDING, Doorbell(run, kind, step, 0.0).key)
+        """Forget the doorbells for this thing: its row was read."""
+        await self._forget(_prefix(run, kind, step))
 
     async def answered_all(self, run: str) -> None:
         """Forget every doorbell of a run that ended."""
-        page = await self._rows.list(TABLE, _PENDING, prefix=f"{run}.", limit=1000)
+        await self._forget(f"{run}.")
+
+    async def _forget(self, prefix: str) -> None:
+        page = await self._rows.list(TABLE, _PENDING, prefix=prefix, limit=1000)
         await asyncio.gather(*(self._rows.delete(TABLE, _PENDING, row.key) for row in page.rows))
 
     async def ring_again(self, older_than_s: float) -> int:
@@ -87,3 +101,7 @@ class Doorbells:
             after = page.next_key
             if after is None:
                 return rung
+
+
+def _prefix(run: str, kind: str, step: str | None) -> str:
+    return f"{run}.{kind}." + (f"{step}." if step else "")

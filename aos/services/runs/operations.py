@@ -7,10 +7,8 @@ from typing import Any
 
 from aos.kernel.canonical import Json
 from aos.kernel.errors import InvalidInput, PolicyDenied
-from aos.kernel.governance.audit.records import FactType
 from aos.kernel.governance.policy import Entity, PolicyEngine, PolicyRequest
 from aos.kernel.scheduling.budget import micro_usd
-from aos.services.audit.facts import Facts
 from aos.services.auth.principal import Principal
 from aos.services.definitions.definitions import Definitions
 from aos.services.effects.effects import Effects
@@ -30,7 +28,6 @@ class Operations:
         runs: Runs,
         approvals: Approvals,
         effects: Effects,
-        facts: Facts,
         doorbells: Doorbells,
         policy: PolicyEngine,
     ) -> None:
@@ -38,7 +35,6 @@ class Operations:
         self._runs = runs
         self._approvals = approvals
         self._effects = effects
-        self._facts = facts
         self._doorbells = doorbells
         self._policy = policy
 
@@ -81,17 +77,8 @@ class Operations:
         run = await self._runs.get(run_id)
         self._ask(principal, "run.cancel", Entity("Run", run_id), {"run": run_id, "workflow": run.workflow})
         actor = f"user:{principal.name}"
-        run, bell = await self._runs.request_cancel(run_id, actor, reason)
-        await self._facts.write(
-            run_id,
-            "cancel",
-            FactType.RUN_CANCEL_REQUESTED,
-            actor=actor,
-            subject={},
-            payload={"reason": reason},
-        )
-        await self._doorbells.ring(bell)
-        return run
+        async with self._doorbells.around(run_id, "cancel"):
+            return await self._runs.request_cancel(run_id, actor, reason)
 
     async def decide(
         self,
@@ -116,20 +103,10 @@ class Operations:
         place: dict[str, Json] = {"run": run_id, "workflow": run.workflow, "step": step}
         self._ask(principal, "approval.decide", resource, place, attributes)
         actor = f"user:{principal.name}"
-        bell = await self._doorbells.remember(run_id, "approval", step)
-        asked = await self._approvals.decide(
-            run_id, step, actor=actor, action_hash=action_hash, approve=approve, reason=reason
-        )
-        await self._facts.write(
-            run_id,
-            f"{step}.approval.decided",
-            FactType.APPROVAL_DECIDED,
-            actor=actor,
-            subject={"step": step, "action_hash": action_hash},
-            payload={"approved": approve, "reason": reason},
-        )
-        await self._doorbells.ring(bell)
-        return asked
+        async with self._doorbells.around(run_id, "approval", step):
+            return await self._approvals.decide(
+                run_id, step, actor=actor, action_hash=action_hash, approve=approve, reason=reason
+            )
 
     async def resolve_effect(
         self, principal: Principal, run_id: str, effect_id: str, *, happened: bool, reason: str
@@ -147,17 +124,8 @@ class Operations:
         key = await self._effects.find(run_id, effect_id)
         actor = f"user:{principal.name}"
         step = key.step.removesuffix("~undo")
-        bell = await self._doorbells.remember(run_id, "resolution", step)
-        record = await self._effects.resolve(key, happened=happened, actor=actor, reason=reason)
-        await self._facts.write(
-            run_id,
-            f"{key.step}.{effect_id}.resolved.{record.epoch}",
-            FactType.EFFECT_RESOLVED,
-            actor=actor,
-            subject={"step": key.step, "effect": effect_id},
-            payload={"happened": happened, "reason": reason},
-        )
-        await self._doorbells.ring(bell)
+        async with self._doorbells.around(run_id, "resolution", step):
+            await self._effects.resolve(key, happened=happened, actor=actor, reason=reason)
 
     def _ask(
         self,

@@ -139,7 +139,7 @@ class Runs:
             if key is None:
                 return found, None
 
-    async def request_cancel(self, run_id: str, actor: str, reason: str) -> tuple[Run, Doorbell]:
+    async def request_cancel(self, run_id: str, actor: str, reason: str) -> Run:
         """Write down that the run is to stop. The first request stands; an ended run is a ``Conflict``."""
 
         def ask(run: Run) -> Run:
@@ -147,12 +147,7 @@ class Runs:
                 raise Conflict(f"run {run.id} is {run.status} already", run=run.id, status=run.status)
             return run if run.cancel else run.changed(cancel={"actor": actor, "reason": reason})
 
-        bell = await self._doorbells.remember(run_id, "cancel")
-        try:
-            return await self.update(run_id, ask), bell
-        except (Conflict, NotFound):
-            await self._doorbells.answered(run_id, "cancel")
-            raise
+        return await self.update(run_id, ask)
 
     async def update(self, run_id: str, change: Callable[[Run], Run]) -> Run:
         """Change the run's row; ``change`` is asked again when somebody else wrote first."""

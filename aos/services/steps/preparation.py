@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from aos.kernel.canonical import digest
@@ -26,6 +26,7 @@ from aos.sdk import Application
 from aos.services.audit.facts import Facts
 from aos.services.definitions.definitions import Definitions
 from aos.services.effects.effects import Effects
+from aos.services.environment.clock import timestamp
 from aos.services.runs.approvals import Approvals
 from aos.services.runs.run import Run
 from aos.services.runs.runs import Runs
@@ -97,8 +98,15 @@ class Preparer:
         workflow = await self._definitions.snapshot(run.workflow, run.definition)
         step = workflow.step(step_id)
         work = _Work(run, workflow, step_label(step_id, compensation=compensation), attempt)
+        resolved = await self._resolved(work)
+        preparation = await self._prepared(work, step, progress, compensation=compensation)
+        return replace(preparation, facts=(*resolved, *preparation.facts))
+
+    async def _prepared(
+        self, work: _Work, step: Step, progress: Progress, *, compensation: bool
+    ) -> Preparation:
         try:
-            variables = await self._variables(run, progress)
+            variables = await self._variables(work.run, progress)
             if compensation:
                 assert isinstance(step, AgentStep | ToolStep)
                 assert step.compensate is not None
@@ -109,6 +117,26 @@ class Preparer:
             return await self._forward(work, step, variables)
         except (InvalidExpression, InvalidInput, NotFound) as error:
             return Preparation("failed", reason=error.message)
+
+    async def _resolved(self, work: _Work) -> list[str]:
+        """Record what operators said of effects that an earlier attempt left unknown."""
+        if work.attempt == 1:
+            return []
+        facts = []
+        for key, record in await self._effects.of_step(work.run.id, work.label):
+            if record.resolution is None:
+                continue
+            said = record.resolution
+            fact = await self._facts.write(
+                work.run.id,
+                f"{work.label}.{key.id}.resolved.{record.epoch}",
+                FactType.EFFECT_RESOLVED,
+                actor=said.actor,
+                subject={"step": work.label, "effect": key.id},
+                payload={"happened": said.happened, "reason": said.reason, "resolved_at": timestamp(said.at)},
+            )
+            facts.append(fact)
+        return facts
 
     async def evaluate_output(self, run_id: str, progress: Progress) -> Any:
         """Return the run's output; ``InvalidExpression`` if it cannot be evaluated."""

@@ -97,20 +97,33 @@ async def test_a_run_that_is_not_there_is_not_found(runs: Runs, run_id: str) -> 
 async def test_the_first_request_to_cancel_stands(runs: Runs, definitions: Definitions) -> None:
     run, _ = await runs.accept(REQUEST, definitions.current("pay"))
     await runs.request_cancel(run.id, "user:ann", "first")
-    cancelled, _ = await runs.request_cancel(run.id, "user:bob", "second")
+    cancelled = await runs.request_cancel(run.id, "user:bob", "second")
     assert cancelled.cancel == {"actor": "user:ann", "reason": "first"}
 
 
-async def test_an_ended_run_cannot_be_cancelled(
-    runs: Runs, definitions: Definitions, doorbells: Doorbells, engine: Recorder
-) -> None:
+async def test_an_ended_run_cannot_be_cancelled(runs: Runs, definitions: Definitions) -> None:
     run, _ = await runs.accept(REQUEST, definitions.current("pay"))
-    await doorbells.answered(run.id, "start")
     await runs.update(run.id, lambda one: one.changed(status=RunStatus.COMPLETED))
     with pytest.raises(Conflict, match="completed already"):
         await runs.request_cancel(run.id, "user:ann", "late")
-    assert await doorbells.ring_again(0.0) == 0
+
+
+async def test_who_is_refused_takes_back_their_own_doorbell_and_no_other(
+    doorbells: Doorbells, engine: Recorder
+) -> None:
+    await doorbells.remember("run-1", "approval", "board")
+    with pytest.raises(Conflict):
+        async with doorbells.around("run-1", "approval", "board"):
+            raise Conflict("the action changed")
     assert engine.events == []
+    assert await doorbells.ring_again(0.0) == 1
+    assert engine.events == [("run-1", "doorbell", {"kind": "approval", "step": "board"})]
+
+
+async def test_a_doorbell_is_rung_after_its_row_is_written(doorbells: Doorbells, engine: Recorder) -> None:
+    async with doorbells.around("run-1", "cancel"):
+        assert engine.events == []
+    assert engine.events == [("run-1", "doorbell", {"kind": "cancel", "step": None})]
 
 
 async def test_an_accepted_run_that_was_never_started_is_started_by_the_sweep(

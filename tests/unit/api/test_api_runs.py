@@ -188,9 +188,11 @@ async def test_an_approval_is_decided(api: Api, approve: bool, state: str):
 async def test_an_approval_of_a_changed_action_is_a_conflict(api: Api):
     run = await api.start()
     asked = await api.ask(run)
+    before = api.fingerprint()
     body = {"approve": True, "reason": "r", "action_hash": "0" * 64}
     response = await api.as_("approver").post(f"/api/runs/{run}/approvals/board", json=body)
     assert response.status_code == 409
+    assert api.fingerprint() == before
     assert problem_of(response)["requested"] == asked.approval.action_hash
     assert (await api.show(run))["approvals"][0]["state"] == "requested"
     assert api.orchestrations.raised == []
