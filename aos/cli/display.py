@@ -142,8 +142,7 @@ def _add_step(branch: Tree, run: Json, step: Json) -> None:
             node.add(Text(one_line(approval["prompt"]) or one_line(view.action_text(approval["action"]))))
             node.add(Text(view.how_to_approve(run["id"], approval), "yellow"))
         elif approval["step"] == step["id"]:
-            said = f"{approval['state']} by {approval['actor'] or 'nobody'}: {approval['reason'] or '-'}"
-            node.add(Text(one_line(said), "dim"))
+            node.add(Text(view.decided(approval), "dim"))
     for effect in view.unknown_effects(run):
         if effect["step"] == step["id"]:
             node.add(Text(view.lost_effect(run["id"], effect), "yellow"))

@@ -19,6 +19,7 @@ class ExitCode(IntEnum):
     CONFLICT = 5
     UNAVAILABLE = 6
     INTERRUPTED = 130
+    UNREAD = 141
 
 
 MEANINGS = {
@@ -30,6 +31,7 @@ MEANINGS = {
     ExitCode.CONFLICT: "it is not in the state that this supposes; nothing was changed",
     ExitCode.UNAVAILABLE: "AOS does not answer",
     ExitCode.INTERRUPTED: "interrupted with Ctrl-C",
+    ExitCode.UNREAD: "nobody reads the output any more",
 }
 
 _OF_ERROR: dict[type[AosError], ExitCode] = {

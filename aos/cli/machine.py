@@ -25,8 +25,11 @@ def state_folder(data: Path) -> Path:
 
 def place(data: Path) -> dict[str, str]:
     """Return the settings that put the state into ``data``, but for those that the environment has."""
-    wanted = {"AOS_DATA": str(state_folder(data)), "AOS_STORAGE": "local"}
-    return {name: os.environ.get(name) or value for name, value in wanted.items()}
+    folder = os.environ.get("AOS_DATA")
+    return {
+        "AOS_DATA": str(Path(folder).resolve() if folder else state_folder(data)),
+        "AOS_STORAGE": os.environ.get("AOS_STORAGE") or "local",
+    }
 
 
 def with_keys[T](data: Path, work: Callable[[KeyStore, str], Awaitable[T]]) -> T:

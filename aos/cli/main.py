@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -67,8 +68,11 @@ def run(arguments: list[str]) -> int:
         return exit_code_of(error)
     except typer.TyperException as error:
         return _misused(error)
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # typer makes the second out of the first, and out of nothing else
         return _unread()
+    except OSError as error:
+        complain("unusable_file", error)
+        return ExitCode.USAGE
     except Exception as error:  # noqa: BLE001 - a fault of ours still ends in one line and a code
         complain(AosError.code, f"{type(error).__name__}: {error}")
         return ExitCode.FAILED
@@ -86,9 +90,9 @@ def _misused(error: typer.TyperException) -> int:
 
 
 def _unread() -> int:
-    """Nobody reads standard output any more, as behind `| head`: no error, and nothing left to flush."""
-    sys.stdout = open("/dev/null", "w")  # noqa: PTH123, SIM115 - until the process ends
-    return ExitCode.OK
+    """Nobody reads standard output any more, as behind `| head`: nothing is left to flush, or to say."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return ExitCode.UNREAD
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,7 @@ import typer
 from aos.cli.machine import DEFAULT_DATA, first_key, place, with_keys
 from aos.cli.output import document, say
 from aos.cli.session import AsJson, wants_json
-from aos.kernel.errors import InvalidInput
+from aos.kernel.errors import InvalidInput, InvalidSetting
 
 SCRIPT = "function_app.py"
 _IMPORTS_AOS = re.compile(r"^\s*(from|import)\s+aos\b", re.MULTILINE)
@@ -37,6 +38,7 @@ def up(
     folder = app or default_app()
     env: dict[str, str] = {}
     if _is_aos(folder):
+        _adopt_settings(folder)
         env = place(data)
         _show_first_key(data, as_json=wants_json(context, json))
     return run_host(HostOptions(app=folder, data=data, port=port, env=env, verbose=verbose))
@@ -62,6 +64,25 @@ def _is_aos(app: Path) -> bool:
         return _IMPORTS_AOS.search(script.read_text(errors="replace")) is not None
     except OSError:
         return False  # the host says what is wrong with it
+
+
+def _adopt_settings(app: Path) -> None:
+    """Take what the app's local.settings.json says into the environment, as the host does for the worker.
+
+    Raises:
+        InvalidSetting: the file cannot be read.
+    """
+    from aos.local.host import HostError  # noqa: PLC0415 - as above
+    from aos.local.host.settings import local_settings  # noqa: PLC0415
+
+    try:
+        found = local_settings(app)
+    except HostError as error:
+        raise InvalidSetting(error.message) from error
+    if "AOS_DATA" in found:
+        found["AOS_DATA"] = str(app / found["AOS_DATA"])  # the worker's current folder is the app's
+    for name, value in found.items():
+        os.environ[name] = os.environ.get(name) or value
 
 
 def _show_first_key(data: Path, *, as_json: bool) -> None:

@@ -13,6 +13,7 @@ type Json = Mapping[str, Any]
 
 _SMALLEST_SHOWN_USD = 0.0001
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
+_UNSEEN: Json = {"state": "waiting", "attempt": 0}
 
 
 def money(usd: float) -> str:
@@ -89,19 +90,43 @@ def unknown_effects(run: Json) -> list[Json]:
 
 def changes(before: Json | None, run: Json) -> Iterator[str]:
     """Say in lines what is new in a run since it was last looked at."""
-    yield from _changed_steps(before, run)
-    known = {each["step"]: each["state"] for each in (before or {}).get("approvals", ())}
-    for approval in run["approvals"]:
-        if approval["state"] != known.get(approval["step"]):
-            yield from _approval_lines(run["id"], approval)
-    lost = {each["id"] for each in unknown_effects(before)} if before else set()
+    steps = _by(before, "steps", "id")
+    known = _by(before, "approvals", "step")
+    asked = {approval["step"]: approval for approval in run["approvals"]}
+    for step in run["steps"]:
+        name = step["id"]
+        approval = asked.get(name)
+        new = approval is not None and approval["state"] != known.get(name, {}).get("state")
+        if approval is not None and new and approval["state"] != "requested":
+            yield f"  {name:<18}  {decided(approval)}"
+        if _stand(step) != _stand(steps.get(name, _UNSEEN)):
+            yield f"  {name:<18}  {what(step):<18}  {_end(step)}"
+        if approval is not None and new and approval["state"] == "requested":
+            yield f"{'':<20}  {one_line(approval['prompt']) or one_line(action_text(approval['action']))}"
+            yield f"{'':<20}  {how_to_approve(run['id'], approval)}"
+    lost = {effect["id"] for effect in unknown_effects(before)} if before else set()
     for effect in unknown_effects(run):
         if effect["id"] not in lost:
-            yield f"  {effect['step']}: {lost_effect(run['id'], effect)}"
-    undone = {each["step"]: each["state"] for each in (before or {}).get("compensations", ())}
+            yield f"  {effect['step']:<18}  {lost_effect(run['id'], effect)}"
+    undone = _by(before, "compensations", "step")
     for undo in run["compensations"]:
-        if undo["state"] != undone.get(undo["step"]):
+        if _stand(undo) != _stand(undone.get(undo["step"], _UNSEEN)):
             yield f"  {'undo ' + undo['step']:<18}  {undo['tool'] or '':<18}  {_end(undo)}"
+
+
+def _by(run: Json | None, parts: str, name: str) -> dict[str, Json]:
+    return {part[name]: part for part in (run or {}).get(parts, ())}
+
+
+def _stand(part: Json) -> tuple[str, int]:
+    return part["state"], part["attempt"]
+
+
+def decided(approval: Json) -> str:
+    """Say what became of an approval, by whom and why."""
+    by = f" by {approval['actor']}" if approval["actor"] else ""
+    reason = f": {approval['reason']}" if approval["reason"] else ""
+    return one_line(f"{approval['state']}{by}{reason}")
 
 
 def lost_effect(run_id: str, effect: Json) -> str:
@@ -116,15 +141,6 @@ def how_to_approve(run_id: str, approval: Json) -> str:
     return f"needs {approval['role']}: aos approve {run_id} {approval['step']} [--reject] --reason TEXT"
 
 
-def _changed_steps(before: Json | None, run: Json) -> Iterator[str]:
-    known = {step["id"]: (step["state"], step["attempt"]) for step in (before or {}).get("steps", ())}
-    for step in run["steps"]:
-        was = known.get(step["id"], ("waiting", 0))
-        if was == (step["state"], step["attempt"]) or step["state"] == "waiting":
-            continue
-        yield f"  {step['id']:<18}  {what(step):<18}  {_end(step)}"
-
-
 def _end(part: Json) -> str:
     words = [part["state"].replace("_", " ")]
     if part["attempt"] > 1:
@@ -136,14 +152,3 @@ def _end(part: Json) -> str:
     if part["reason"]:
         words.append(one_line(part["reason"]))
     return "  ".join(words)
-
-
-def _approval_lines(run_id: str, approval: Json) -> Iterator[str]:
-    step = f"  {approval['step']:<18}"
-    if approval["state"] == "requested":
-        yield f"{step}  {one_line(approval['prompt']) or one_line(action_text(approval['action']))}"
-        yield f"{'':<20}  {how_to_approve(run_id, approval)}"
-    else:
-        by = f" by {approval['actor']}" if approval["actor"] else ""
-        reason = f": {approval['reason']}" if approval["reason"] else ""
-        yield f"{step}  {one_line(approval['state'] + by + reason)}"
