@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aos.kernel.errors import InvalidSetting
+
 if TYPE_CHECKING:
     from aos.services.auth import KeyRecord, KeyStore
     from aos.services.environment.settings import Settings
+    from aos.services.storage import Storage
 
 DEFAULT_DATA = Path(".aos")
 ROLES = ("operator", "approver", "viewer")
 """The roles of the first key: whoever owns the machine may do everything."""
 FIRST_KEY = "local"
+
+
+_RUNTIME = ("azure_functions_runtime", "grpc", "uvloop")
+
+
+def require_runtime() -> None:
+    """Check that the local runtime can be imported, which a deployed AOS does without.
+
+    Raises:
+        InvalidSetting: it was not installed.
+    """
+    missing = [name for name in _RUNTIME if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InvalidSetting(f"{', '.join(missing)} is missing: pip install 'aos[local]'")
 
 
 def state_folder(data: Path) -> Path:
@@ -46,10 +64,19 @@ def with_keys[T](data: Path, work: Callable[[KeyStore, str], Awaitable[T]]) -> T
 
 async def _on_keys[T](settings: Settings, work: Callable[[KeyStore, str], Awaitable[T]]) -> T:
     from aos.services.auth import KeyStore  # noqa: PLC0415 - as above
-    from aos.services.system import open_storage  # noqa: PLC0415
 
-    async with open_storage(settings) as storage:
+    async with _open_storage(settings) as storage:
         return await work(KeyStore(storage.rows), settings.tenant)
+
+
+def _open_storage(settings: Settings) -> Storage:
+    if settings.storage == "local":
+        from aos.services.storage.local import open_local  # noqa: PLC0415 - as above
+
+        return open_local(settings.data / "storage")
+    from aos.services.system import open_storage  # noqa: PLC0415 - a second: it can open everything
+
+    return open_storage(settings)
 
 
 async def first_key(keys: KeyStore, tenant: str) -> tuple[str, KeyRecord] | None:

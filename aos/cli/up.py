@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from aos.cli.machine import DEFAULT_DATA, first_key, place, with_keys
+from aos.cli.machine import DEFAULT_DATA, first_key, place, require_runtime, with_keys
 from aos.cli.output import document, say
 from aos.cli.session import AsJson, wants_json
 from aos.kernel.errors import InvalidInput, InvalidSetting
@@ -33,6 +33,7 @@ def up(
     json: AsJson = False,
 ) -> int:
     """Serve AOS, or any Functions app, on this machine until Ctrl-C."""
+    require_runtime()
     from aos.local.host import HostOptions, run_host  # noqa: PLC0415 - a second of imports, for this one alone
 
     folder = app or default_app()

@@ -22,6 +22,7 @@ from aos.cli.demo.serving import HOST_LOG, serving
 from aos.cli.display import Nowhere, display
 from aos.cli.exits import ExitCode
 from aos.cli.files import write_bytes
+from aos.cli.machine import require_runtime
 from aos.cli.output import complain, document, say
 from aos.cli.session import AsJson, wants_json
 from aos.cli.up import default_app
@@ -48,6 +49,7 @@ def demo(
     Dossiers and the key that verifies them are written to var/. The model is a mock, unless AOS_MODEL
     names another.
     """
+    require_runtime()
     app, folder = default_app(), Path("var")
     proposals = _proposals(app)
     place = _fresh(data, folder)

@@ -20,11 +20,11 @@ PROPOSALS = ROOT / "apps" / "leadership" / "proposals"
 
 
 @contextlib.contextmanager
-def up(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def up(folder: Path, *options: str, port: int = 0) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run `aos up` until it serves; gives the process and its URL."""
     log = folder / "up.log"
     with log.open("w") as stderr, subprocess.Popen(
-        [*AOS, "up", "--port", "0", *options],
+        [*AOS, "up", "--port", str(port), *options],
         stdout=subprocess.PIPE, stderr=stderr, text=True, cwd=folder, env=environment(),
     ) as process:  # fmt: skip
         try:
@@ -58,6 +58,29 @@ def test_up_makes_a_key_on_fresh_data_and_serves_what_it_is_then_asked(tmp_path:
     with up(tmp_path, "--json") as (process, _):
         assert process.stdout is not None
         assert json.loads("".join(process.stdout.readline() for _ in range(3))) == {"key": None}
+
+
+def test_follow_outlives_a_restart_of_the_host(tmp_path: Path) -> None:
+    key = Command(tmp_path, environment())(
+        "key", "create", "all", "--role", "operator", "--role", "approver"
+    ).stdout.strip()
+    good = str(PROPOSALS / "warehouse-automation.json")
+    with up(tmp_path) as (_, url):
+        env = environment(AOS_URL=url, AOS_KEY=key)
+        follower = subprocess.Popen(
+            [*AOS, "run", "strategic-review", "--input", good, "--follow"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env,
+        )  # fmt: skip
+        assert follower.stdout is not None
+        run = follower.stdout.readline().split()[1]
+        while "aos approve" not in follower.stdout.readline():
+            assert follower.poll() is None
+    with up(tmp_path, port=int(url.rpartition(":")[2])):
+        assert Command(tmp_path, env)("approve", run, "board", "--reason", "go").returncode == 0
+        out, err = follower.communicate(timeout=PATIENCE_S)
+
+    assert (follower.returncode, err) == (0, "")
+    assert '"decision": "approve"' in out
 
 
 def test_up_serves_another_app_and_makes_no_key_for_it(tmp_path: Path) -> None:
@@ -121,6 +144,18 @@ def test_demo_fails_naming_what_differs(tmp_path: Path) -> None:
     result = json.loads(done.stdout)
     assert result["ok"] is False
     assert [bool(each["problems"]) for each in result["proposals"]] == [True, False, False]
+
+
+def test_demo_of_an_app_that_does_not_load_says_why_and_keeps_the_log(aos: Command, tmp_path: Path) -> None:
+    (tmp_path / "host.json").write_text('{"version": "2.0"}')
+    (tmp_path / "function_app.py").write_text("import nothing_of_that_name\n")
+    shutil.copytree(PROPOSALS, tmp_path / "apps" / "leadership" / "proposals")
+
+    done = aos("demo", "--json")
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.search(r"^error: .*nothing_of_that_name.* \[host_failed\]$", done.stderr, re.MULTILINE)
+    assert [*(tmp_path / "var").glob("demo-*/host.log")]
 
 
 def test_demo_leaves_nothing_behind_on_ctrl_c(tmp_path: Path) -> None:
