@@ -20,10 +20,10 @@ class Sizes:
 
     rounds: int = 5
     warm_up: int = 30
-    one: int = 120
+    one: int = 100
     chain: int = 50
-    together: int = 150
-    reviews: int = 12
+    together: int = 120
+    reviews: int = 10
     reviews_together: int = 20
 
 
