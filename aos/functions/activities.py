@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Dict  # noqa: UP035
 
 import azure.durable_functions as df
@@ -71,6 +72,9 @@ def _budgets(run: Run, tenant_limit_usd: float | None) -> list[Json]:
 @blueprint.activity_trigger(input_name="work")
 async def prepare_step(work: Json) -> Json:
     """Prepare one attempt of a step."""
+    if work["attempt"] > 1:
+        # An operator's word may have asked for this attempt; the effects' rows are read by its claims.
+        await system().doorbells.answered(work["run"], "resolution", work["step"])
     preparation = await system().preparer.prepare(
         work["run"],
         work["step"],
@@ -117,12 +121,13 @@ async def expire_step(message: Json) -> float | None:
 async def settle_approval(work: Json) -> Json:
     """Read an approval, after closing it if that is asked."""
     aos, run, step = system(), str(work["run"]), str(work["step"])
-    await aos.doorbells.answered(run, "approval", step)
     if work["close"]:
         asked = await aos.approvals.close(run, step, work["close"])
     else:
         asked = await aos.approvals.get(run, step)
     approval = asked.approval
+    if approval.state.value != "requested":  # else the bell's row is still on its way
+        await aos.doorbells.answered(run, "approval", step)
     facts = []
     if approval.state.value in ("approved", "rejected"):
         # Written by whoever decided; written here if that process died between the two rows.
@@ -147,10 +152,10 @@ async def settle_approval(work: Json) -> Json:
 async def read_cancel(work: Json) -> Json:
     """Read whether the run was asked to stop."""
     aos, run_id = system(), str(work["run"])
-    await aos.doorbells.answered(run_id, "cancel")
     cancel = (await aos.runs.get(run_id)).cancel
-    if cancel is None:
+    if cancel is None:  # the bell's row is still on its way
         return {"requested": False, "actor": None, "reason": None, "facts": []}
+    await aos.doorbells.answered(run_id, "cancel")
     fact = await aos.facts.write(
         run_id,
         "cancel",
@@ -229,9 +234,12 @@ async def _ended(run: Run, work: Json) -> Fact:
 
 
 async def _facts(run: str, given: list[Json]) -> list[Fact]:
-    facts = []
-    for item in given:
-        fact = Fact.from_json(item["fact"]) if "fact" in item else await system().facts.read(run, item["row"])
-        assert fact is not None, f"fact {item} of run {run} was never written"
-        facts.append(fact)
-    return facts
+    return list(await asyncio.gather(*(_fact(run, item) for item in given)))
+
+
+async def _fact(run: str, item: Json) -> Fact:
+    if "fact" in item:
+        return Fact.from_json(item["fact"])
+    fact = await system().facts.read(run, item["row"])
+    assert fact is not None, f"fact {item['row']} of run {run} was never written"
+    return fact

@@ -11,6 +11,8 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
+import uvloop
+
 from aos.local.host.frames import Channel, Kind, credited, pack, unpack
 from aos.local.host.worker import logs
 from aos.local.host.worker.failures import failure_from, record_failures
@@ -162,4 +164,4 @@ def main() -> None:
     _die_with_host()
     sock = socket.socket(fileno=int(sys.argv[1]))
     sock.set_inheritable(False)
-    asyncio.run(_serve(sock))
+    uvloop.run(_serve(sock))
