@@ -59,6 +59,7 @@ class WorkflowShell:
         self._pending: dict[Task[Any], Answer] = {}
         self._waits: set[Task[Any]] = set()
         self._unlogged: list[Json] = []
+        self._noted: set[str] = set()
         self._appending: Task[Any] | None = None
         self._end: End | None = None
         self._turns = 0
@@ -69,8 +70,8 @@ class WorkflowShell:
             begun: Json = yield self._activity("begin_run", {"run": self._run})
             if begun["ended"]:
                 return {"status": "ended before"}
-            self._unlogged += rows(begun["facts"])
-            self._restore(begun | {"log_size": 0, "said": 0})
+            self._restore(begun | {"log_size": 0, "said": 0, "noted": []})
+            self._note(rows(begun["facts"]))
             self._state = new_state(self._plan)
             first: Event = Started()
         else:
@@ -94,6 +95,7 @@ class WorkflowShell:
         self._budgets: list[Json] = carried["budgets"]
         self._log_size: int = carried["log_size"]
         self._said: int = carried["said"]
+        self._noted = set(carried["noted"])
 
     def _may_move(self) -> bool:
         if self._turns < MAX_TURNS:
@@ -110,6 +112,7 @@ class WorkflowShell:
             "budgets": self._budgets,
             "log_size": self._log_size,
             "said": self._said,
+            "noted": self._may_come_again(),
             "state": self._state.to_json(),
         }
         self._context.continue_as_new({"run": self._run, "carried": carried}, save_events=True)
@@ -200,17 +203,17 @@ class WorkflowShell:
         if task.is_failed:
             return Prepared(step, "failed", reason=str(task.get_exception()))
         result: Json = task.get_result()
-        self._unlogged += rows(result["facts"])
+        self._note(rows(result["facts"]))
         return Prepared(step, result["result"], result["seconds"], result["reason"])
 
     def _approval(self, step: str, task: Task[Any]) -> Event:
         result: Json = task.get_result()
-        self._unlogged += rows(result["facts"])
+        self._note(rows(result["facts"]))
         return ApprovalRead(step, result["status"], result["actor"], result["reason"])
 
     def _cancel(self, task: Task[Any]) -> Event:
         result: Json = task.get_result()
-        self._unlogged += rows(result["facts"])
+        self._note(rows(result["facts"]))
         return CancelRead(result["requested"], result["actor"], result["reason"])
 
     def _evaluated(self, task: Task[Any]) -> Event:
@@ -222,16 +225,31 @@ class WorkflowShell:
             outcome: Json = {"result": "failed", "reason": reason}
         else:
             outcome = dict(task.get_result())
-        self._unlogged += outcome.pop("facts", [])
+        self._note(outcome.pop("facts", []))
         return StepEnded(
             step=command.step, attempt=command.attempt, compensation=command.compensation, **outcome
         )
+
+    def _note(self, facts: list[Json]) -> None:
+        """Take facts for the log, each once: a doorbell that rings twice has its row read twice, and an
+        attempt that goes on with an earlier one's work goes over its facts again."""
+        for fact in facts:
+            if fact.get("row") not in self._noted:
+                self._unlogged.append(fact)
+            if "row" in fact:
+                self._noted.add(fact["row"])
+
+    def _may_come_again(self) -> list[str]:
+        """Return the noted rows that are not of a step whose work and undoing are behind it."""
+        labels = {step for step, state in self._state.steps.items() if state.status in ENDED}
+        labels |= {f"{step}~undo" for step, undo in self._state.undo.items() if undo.status in ENDED}
+        return sorted(row for row in self._noted if row.partition(".")[0] not in labels)
 
     def _append(self) -> None:
         """Put what is unlogged into the log, unless that is being done."""
         if self._appending is not None or not self._unlogged:
             return
-        facts, self._unlogged = _distinct(self._unlogged), []
+        facts, self._unlogged = self._unlogged, []
         value = {"run": self._run, "expected_size": self._log_size, "facts": facts}
         self._appending = self._activity("append_facts", value)
         self._pending[self._appending] = self._appended
@@ -247,7 +265,7 @@ class WorkflowShell:
         value: Json = {
             "run": self._run,
             "expected_size": self._log_size,
-            "facts": _distinct(self._unlogged),
+            "facts": self._unlogged,
             "status": end.outcome.value,
             "reason": end.reason,
             "cost_micro_usd": self._state.cost_micro_usd,
@@ -267,11 +285,3 @@ class WorkflowShell:
     @property
     def _now(self) -> float:
         return self._context.current_utc_datetime.replace(tzinfo=UTC).timestamp()
-
-
-def _distinct(facts: list[Json]) -> list[Json]:
-    """Leave out what is said twice: a doorbell that rings twice has its row read twice."""
-    found: dict[str, Json] = {}
-    for fact in facts:
-        found.setdefault(fact["row"] if "row" in fact else fact["fact"]["id"], fact)
-    return list(found.values())
