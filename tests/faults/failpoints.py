@@ -4,11 +4,12 @@ A failpoint is armed by a file of its name in the folder that `LAB_FAILPOINTS` n
 passages down; when they are used up it is renamed to `*.fired` and what it asks for is done, once:
 
 - ``kill-worker``, ``kill-host``, ``kill-both``: SIGKILL;
-- ``skip``: the method is not called and gives None; ``twice``: it is called two times.
+- ``skip``: the method is not called and gives None; ``twice``: it is called two times at once.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import importlib
@@ -30,6 +31,7 @@ WORKER = {
     "dispatch": ("aos.services.messaging.steps", "ServiceBusStepQueue.send"),
     "reserve": ("aos.kernel.scheduling.budget", "advance"),
     "assign": ("aos.functions.entities", "first_assignment"),
+    "handle": ("aos.services.steps.worker", "StepWorker.handle"),
     "journal": ("aos.services.steps.rows", "StepRows.write_turn"),
     "claim": ("aos.services.effects.effects", "Effects.claim"),
     "act": ("aos.sdk.tools", "Tool.call"),
@@ -76,8 +78,9 @@ def _around(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
             if order == "skip":
                 return None
             if order == "twice":
-                await original(*args, **kwargs)
-            result = await original(*args, **kwargs)
+                result, _ = await asyncio.gather(original(*args, **kwargs), original(*args, **kwargs))
+            else:
+                result = await original(*args, **kwargs)
             _reach(f"{name}.after")
             return result
 
@@ -100,7 +103,7 @@ def _reach(point: str) -> str | None:
         return None
     with _lock:
         try:
-            armed = json.loads(file.read_text())
+            armed: dict[str, Any] = json.loads(file.read_text())
         except FileNotFoundError:
             return None
         armed["passages"] -= 1

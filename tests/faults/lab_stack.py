@@ -197,6 +197,27 @@ class Stack:
         assert effect is not None
         return effect
 
+    async def asked(self, client: AosClient, run: str) -> list[dict[str, Any]]:
+        """The approvals that the run waits for, once it does."""
+
+        def requested(shown: Run) -> list[dict[str, Any]]:
+            return [each for each in shown["approvals"] if each["state"] == "requested"]
+
+        return requested(await self.until(client, run, requested, "an approval"))
+
+    async def sweeps(self, count: int, after: int | None = None) -> int:
+        """Wait until the doorbells were swept so many times; how often they were by this host."""
+
+        def swept() -> int:
+            return self.log.count(" ring_again ")
+
+        goal = (swept() if after is None else after) + count
+        deadline = time.monotonic() + PATIENCE_S
+        while swept() < goal:
+            assert time.monotonic() < deadline, f"nothing sweeps:\n{self.log}"
+            await asyncio.sleep(_PAUSE_S)
+        return swept()
+
     async def verified(self, client: AosClient, run: str) -> tuple[Verified, list[dict[str, Any]]]:
         """What the run's dossier says, which verifies, and its records."""
         dossier = await self.insist(lambda: client.dossier(run))

@@ -35,11 +35,3 @@ snoop = Agent(
     output=Report,
     reserve_usd=0.02,
 )
-clumsy = Agent(
-    "clumsy",
-    description="Looks at what cannot be seen.",
-    instructions="Look, and say what you saw.",
-    tools=[look],
-    output=Report,
-    reserve_usd=0.02,
-)
