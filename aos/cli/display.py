@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from aos.cli import view
 from aos.cli.output import clean, one_line, say
+from aos.cli.view import UNDO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -144,7 +145,7 @@ def _add_step(branch: Tree, run: Json, step: Json) -> None:
         elif approval["step"] == step["id"]:
             node.add(Text(view.decided(approval), "dim"))
     for effect in view.unknown_effects(run):
-        if effect["step"] == step["id"]:
+        if effect["step"].removesuffix(UNDO) == step["id"]:
             node.add(Text(view.lost_effect(run["id"], effect), "yellow"))
     for undo in run["compensations"]:
         if undo["step"] == step["id"]:

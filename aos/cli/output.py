@@ -33,6 +33,7 @@ def say(text: str = "") -> None:
 def document(value: Any) -> None:
     """Print one JSON document, for a program."""
     sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+    sys.stdout.flush()
 
 
 def json_line(value: Any) -> None:

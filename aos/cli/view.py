@@ -11,6 +11,9 @@ from aos.cli.output import one_line
 
 type Json = Mapping[str, Any]
 
+UNDO = "~undo"
+"""What the name of a step ends with where its compensation is meant."""
+
 _SMALLEST_SHOWN_USD = 0.0001
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
 _UNSEEN: Json = {"state": "waiting", "attempt": 0}

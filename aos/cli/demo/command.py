@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aos.cli.demo.outcome import Outcome, differences
+from aos.cli.demo.outcome import EXPECTED_DECISIONS, Outcome, differences
 from aos.cli.demo.report import as_json, print_outcome
 from aos.cli.demo.review import read_proposals, review
 from aos.cli.demo.serving import HOST_LOG, serving
@@ -26,7 +26,7 @@ from aos.cli.machine import require_runtime
 from aos.cli.output import complain, document, say
 from aos.cli.session import AsJson, wants_json
 from aos.cli.up import default_app
-from aos.kernel.errors import AosError, InvalidInput, Unavailable
+from aos.kernel.errors import InvalidInput, Unavailable
 
 if TYPE_CHECKING:
     from aos.sdk.client import AosClient
@@ -49,14 +49,17 @@ def demo(
     Dossiers and the key that verifies them are written to var/. The model is a mock, unless AOS_MODEL
     names another.
     """
+    from aos.services.environment.settings import load_settings  # noqa: PLC0415 - not for `--help`
+
     require_runtime()
+    load_settings()  # before anything is started or written
     app, folder = default_app(), Path("var")
     proposals = _proposals(app)
     place = _fresh(data, folder)
     code: int = ExitCode.INTERRUPTED
     try:
         code = _run(_demo(app, place, folder, proposals, json=wants_json(context, json)))
-    except AosError:
+    except Exception:
         code = ExitCode.FAILED
         raise
     finally:
@@ -167,7 +170,8 @@ class _Reviews:
 
     def judge(self, seconds: float) -> int:
         """Print whether all came out as it should; return the exit code."""
-        found = {each.name: list(differences(each, mock=self._mock)) for each in self._outcomes}
+        found = {name: ["there is no such proposal"] for name in EXPECTED_DECISIONS}
+        found |= {each.name: list(differences(each, mock=self._mock)) for each in self._outcomes}
         if self._json:
             proposals = [as_json(each, self._folder, found[each.name]) for each in self._outcomes]
             document({"ok": not any(found.values()), "seconds": round(seconds, 1), "proposals": proposals})

@@ -14,7 +14,7 @@ from aos.cli.view import money, tokens, took
 def print_outcome(outcome: Outcome, folder: Path) -> None:
     """Print a proposal's decision with its figures, what was done and undone, cost and dossier."""
     run, answers = outcome.run, outcome.answers
-    _line("decision", f"{outcome.decision}, score {_figure(answers.get('score'), '.2f')}")
+    _line("decision", f"{outcome.decision or 'none'}, score {_figure(answers.get('score'), '.2f')}")
     _line("figures", _figures(answers))
     _line("because", one_line(answers.get("rationale", "-")))
     for approval in run["approvals"]:

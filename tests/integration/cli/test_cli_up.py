@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 from cli_process import AOS, PATIENCE_S, ROOT, Command, environment
+from model_endpoint import model_endpoint
 
 PROPOSALS = ROOT / "apps" / "leadership" / "proposals"
 
@@ -146,6 +147,20 @@ def test_demo_fails_naming_what_differs(tmp_path: Path) -> None:
     assert [bool(each["problems"]) for each in result["proposals"]] == [True, False, False]
 
 
+def test_demo_takes_the_model_of_the_environment_and_accepts_its_decisions(aos: Command) -> None:
+    with model_endpoint() as url:
+        model = {
+            "AOS_MODEL": "toy", "AOS_MODEL_BASE_URL": url, "AOS_MODEL_API_KEY": "k",
+            "AOS_MODEL_PRICE_INPUT": "1", "AOS_MODEL_PRICE_OUTPUT": "2",
+        }  # fmt: skip
+        done = aos("demo", env=model)
+
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert done.stdout.count("decision   reject") == 3
+    assert done.stdout.count("by openai toy") == 3
+    assert "mock" not in done.stdout
+
+
 def test_demo_of_an_app_that_does_not_load_says_why_and_keeps_the_log(aos: Command, tmp_path: Path) -> None:
     (tmp_path / "host.json").write_text('{"version": "2.0"}')
     (tmp_path / "function_app.py").write_text("import nothing_of_that_name\n")
@@ -185,3 +200,11 @@ def test_demo_needs_an_empty_data_folder(aos: Command, tmp_path: Path) -> None:
 
     assert done.returncode == 2
     assert done.stderr.endswith("[invalid_input]\n")
+
+
+def test_demo_with_a_wrong_setting_starts_nothing(aos: Command, tmp_path: Path) -> None:
+    done = aos("demo", env={"AOS_MODDEL": "x"})
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "AOS_MODDEL" in done.stderr
+    assert not (tmp_path / "var").exists()
