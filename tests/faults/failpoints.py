@@ -4,6 +4,7 @@ A failpoint is armed by a file of its name in the folder that `LAB_FAILPOINTS` n
 passages down; when they are used up it is renamed to `*.fired` and what it asks for is done, once:
 
 - ``kill-worker``, ``kill-host``, ``kill-both``: SIGKILL;
+- ``hold``: the passage waits until there is a file `release`;
 - ``skip``: the method is not called and gives None; ``twice``: it is called two times at once.
 """
 
@@ -74,14 +75,14 @@ def _around(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
 
         @functools.wraps(original)
         async def passing(*args: Any, **kwargs: Any) -> Any:
-            order = _reach(f"{name}.before")
+            order = await _passage(f"{name}.before")
             if order == "skip":
                 return None
             if order == "twice":
                 result, _ = await asyncio.gather(original(*args, **kwargs), original(*args, **kwargs))
             else:
                 result = await original(*args, **kwargs)
-            _reach(f"{name}.after")
+            await _passage(f"{name}.after")
             return result
 
         return passing
@@ -94,6 +95,13 @@ def _around(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
         return result
 
     return passing_at_once
+
+
+async def _passage(point: str) -> str | None:
+    order = _reach(point)
+    while order == "hold" and not (Path(os.environ[FOLDER]) / "release").exists():
+        await asyncio.sleep(0.02)
+    return order
 
 
 def _reach(point: str) -> str | None:
