@@ -103,6 +103,7 @@ async def read_result(message: Json) -> Json | None:
         "reason": result.reason,
         "retryable": result.retryable,
         "effects": result.effects,
+        "in_doubt": result.in_doubt,
         "cost_micro_usd": result.cost_micro_usd,
         "input_tokens": result.input_tokens,
         "output_tokens": result.output_tokens,

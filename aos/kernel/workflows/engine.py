@@ -123,7 +123,7 @@ def _step_ended(plan: Plan, state: RunState, event: StepEnded, at: float) -> Res
     if step.status is not StepStatus.RUNNING or step.attempt != event.attempt:
         return state, ()
     state = saga.charge(state, event)
-    step = replace(step, effects=step.effects or event.effects, reason=event.reason)
+    step = replace(step, effects=step.effects or event.effects, in_doubt=event.in_doubt, reason=event.reason)
     match event.result:
         case "completed":
             state = replace(state, finished=(*state.finished, event.step))
@@ -144,18 +144,20 @@ def _step_ended(plan: Plan, state: RunState, event: StepEnded, at: float) -> Res
             )
             return state, (StartTimer(event.step, wake_at), SettleApproval(event.step))
         case _:
-            return _step_failed(plan[event.step], state, event, step, at)
+            return _step_failed(plan, state, event, step, at)
 
 
-def _step_failed(
-    planned: PlannedStep, state: RunState, event: StepEnded, step: StepState, at: float
-) -> Result:
-    failures = step.failures + 1
+def _step_failed(plan: Plan, state: RunState, event: StepEnded, step: StepState, at: float) -> Result:
+    planned, failures = plan[event.step], step.failures + 1
     if event.retryable and failures < planned.max_attempts and not state.stopping:
         wake_at = at + planned.backoff(failures)
         step = replace(step, status=StepStatus.RETRYING, failures=failures, wake_at=wake_at)
         record = _record("step.retrying", event.step, event.attempt, reason=event.reason, **_cost(event))
         return _put(state, event.step, step), (record, StartTimer(event.step, wake_at))
+    if step.in_doubt:
+        record = _record("step.retrying", event.step, event.attempt, reason=event.reason, **_cost(event))
+        state, started = _dispatch(plan, state, event.step, replace(step, failures=failures), final=True)
+        return state, (record, *started)
     if step.effects:
         state = replace(state, finished=(*state.finished, event.step))
     return _failed(state, event.step, replace(step, failures=failures), event.reason, **_cost(event))
@@ -291,20 +293,25 @@ def _inherits_skip(planned: PlannedStep, state: RunState) -> bool:
     return skipped and not planned.conditional
 
 
-def _dispatch(
-    plan: Plan, state: RunState, name: str, step: StepState
-) -> tuple[RunState, tuple[Command, ...]]:
+def _dispatch(plan: Plan, state: RunState, name: str, step: StepState, *, final: bool = False) -> Result:
     attempt = step.attempt + 1
     state = _put(state, name, replace(step, status=StepStatus.RUNNING, attempt=attempt, wake_at=None))
-    final = step.failures + 1 >= plan[name].max_attempts
+    final = final or step.failures + 1 >= plan[name].max_attempts
     return state, (_record("step.scheduled", name, attempt), RunStep(name, attempt, final=final))
 
 
 def _stop(plan: Plan, state: RunState) -> Result:
-    """Withdraw what has not begun; when nothing is in flight, begin to undo."""
+    """Withdraw what has not begun; when nothing is in flight, begin to undo.
+
+    A step that waits to find out whether its effect happened finds out first: it may have to be undone.
+    """
     commands: list[Command] = []
     for name, step in state.steps.items():
         if step.status in ENDED or step.status in IN_FLIGHT:
+            continue
+        if step.in_doubt and step.status is not StepStatus.AWAITING_APPROVAL:
+            state, started = _dispatch(plan, state, name, step, final=True)
+            commands += started
             continue
         if step.status is StepStatus.AWAITING_APPROVAL:
             commands.append(SettleApproval(name, close="withdrawn"))

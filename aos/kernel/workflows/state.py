@@ -56,6 +56,8 @@ class StepState:
     attempt: int = 0
     failures: int = 0
     effects: bool = False
+    in_doubt: bool = False
+    """An effect of it may have happened; the next attempt would find out."""
     wake_at: float | None = None
     reason: str | None = None
 
@@ -137,7 +139,8 @@ class StepEnded:
     """A dispatch of a step, or of its compensation, came to an end.
 
     ``result`` is completed, skipped, failed, parked (an effect's outcome is unknown) or needs_approval.
-    ``effects`` tells that the world was changed, whatever the result.
+    ``effects`` tells that the world was changed, whatever the result; ``in_doubt`` that it may have been,
+    and that another attempt can find out.
     """
 
     step: str
@@ -150,6 +153,7 @@ class StepEnded:
     cost_micro_usd: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    in_doubt: bool = False
 
 
 @dataclass(frozen=True, slots=True)

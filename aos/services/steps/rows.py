@@ -41,6 +41,8 @@ class StepResult:
     reason: str | None = None
     retryable: bool = False
     effects: bool = False
+    in_doubt: bool = False
+    """An effect may have happened, and another attempt can find out."""
     cost_micro_usd: int = 0
     input_tokens: int = 0
     output_tokens: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 from aos.kernel.governance.audit.records import FactType
@@ -66,6 +67,8 @@ class StepWorker:
             return
         if await self._rows.result(message.run, message.label, message.attempt) is None:
             end = await self._run(message)
+            if isinstance(end, StepResult) and end.result == "failed":
+                end = await self._weighed(message, end)
             if isinstance(end, CallEnd):
                 await self._queue.send(message.again(), at=end.at)
                 return
@@ -87,22 +90,37 @@ class StepWorker:
         acting nothing is written, and the time at which to come back is returned.
         """
         if await self._rows.result(message.run, message.label, message.attempt) is None:
-            known = [
-                (key, await self._effects.abandon(key))
-                for key, _ in await self._effects.of_step(message.run, message.label)
-            ]
-            acting = [record.lease_until for _, record in known if record.state is EffectState.CLAIMED]
-            if acting:
-                return max(acting)
-            unknown = [key.id for key, record in known if record.state is EffectState.UNKNOWN]
-            happened = any(record.outcome and record.outcome.ok for _, record in known)
-            result = StepResult("failed", reason=reason, retryable=retryable, effects=happened)
-            if unknown:
-                parked = f"{reason}; the outcome of effect {', '.join(unknown)} is unknown"
-                facts = [await self._unknown(message, effect, reason) for effect in unknown]
-                result = StepResult("parked", reason=parked, facts=tuple(facts))
-            await self._rows.write_result(message.run, message.label, message.attempt, result)
+            end = await self._closed(message, StepResult("failed", reason=reason, retryable=retryable))
+            if isinstance(end, CallEnd):
+                return end.at
+            await self._rows.write_result(message.run, message.label, message.attempt, end)
         return None
+
+    async def _weighed(self, message: StepMessage, failed: StepResult) -> StepResult | CallEnd:
+        """Say of a failure whether it leaves an effect in doubt; one that no attempt follows is closed."""
+        effects = await self._effects.of_step(message.run, message.label)
+        if not any(record.state is EffectState.CLAIMED for _, record in effects):
+            return failed
+        if failed.retryable and not message.final:
+            return replace(failed, in_doubt=True)
+        return await self._closed(message, failed)
+
+    async def _closed(self, message: StepMessage, failed: StepResult) -> StepResult | CallEnd:
+        """Leave no effect of the step open: one whose outcome nobody knows parks it."""
+        known = [
+            (key, await self._effects.abandon(key))
+            for key, _ in await self._effects.of_step(message.run, message.label)
+        ]
+        acting = [record.lease_until for _, record in known if record.state is EffectState.CLAIMED]
+        if acting:
+            return CallEnd("later", at=max(acting), reason="an attempt may still be acting")
+        unknown = [key.id for key, record in known if record.state is EffectState.UNKNOWN]
+        happened = any(record.outcome and record.outcome.ok for _, record in known)
+        if not unknown:
+            return replace(failed, effects=failed.effects or happened)
+        reason = f"{failed.reason}; the outcome of effect {', '.join(unknown)} is unknown"
+        facts = [await self._unknown(message, effect, str(failed.reason)) for effect in unknown]
+        return replace(failed, result="parked", reason=reason, retryable=False, facts=(*failed.facts, *facts))
 
     async def _unknown(self, message: StepMessage, effect: str, reason: str) -> str:
         return await self._facts.write(

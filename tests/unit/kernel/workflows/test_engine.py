@@ -170,6 +170,18 @@ def test_a_failed_step_without_effect_is_not_undone() -> None:
     assert shell.finish("a", "failed", reason="late")[-1] == End(RunOutcome.FAILED, "step a: late")
 
 
+def test_a_step_in_doubt_whose_run_stops_finds_out_and_is_undone() -> None:
+    shell = start(planned("a", compensated=True), planned("b"), planned("c"))
+    shell.finish("a", "failed", retryable=True, in_doubt=True, reason="late")
+    shell.finish("b", "failed", reason="no")  # while a waits for its next attempt
+    shell.finish("c", "failed", retryable=True, in_doubt=True, reason="late")  # while the run stops
+    assert [c.final for c in shell.pending if isinstance(c, RunStep)] == [True, True]
+    shell.finish("c", "failed", retryable=True, reason="it did not happen")
+    shell.finish("a")
+    assert shell.dispatched() == ["a", "b", "c", "a", "c"]
+    assert shell.dispatched(compensation=True) == ["a"]
+
+
 def test_undoing_waits_for_what_is_in_flight_and_undoes_it_too() -> None:
     shell = start(planned("a", compensated=True), planned("b"))
     shell.finish("b", "failed", reason="no")
@@ -337,7 +349,7 @@ def answer(shell: Shell, command: Command, data: st.DataObject) -> Event:
     match command:
         case Prepare(step):
             return Prepared(step, data.draw(st.sampled_from(("ready", "skipped", "failed"))), seconds=5.0)
-        case RunStep(step, attempt, compensation, _):
+        case RunStep(step, attempt, compensation, final):
             results = (
                 ("completed",) * 3
                 + ("failed", "parked")
@@ -355,6 +367,7 @@ def answer(shell: Shell, command: Command, data: st.DataObject) -> Event:
                 7,
                 2,
                 1,
+                in_doubt=not final and data.draw(st.booleans()),
             )
         case StartTimer(step, at, compensation):
             shell.now = max(shell.now, at)
