@@ -134,9 +134,9 @@ def _kill(who: str) -> None:
     worker = _child() if in_host else os.getpid()
     # Whoever is killed last still runs: the process that executes this goes last.
     order = [worker, host] if in_host else [host, worker]
-    wanted = {"worker": {worker}, "host": {host}, "both": {host, worker}}[who]
+    doomed: dict[str, set[int | None]] = {"worker": {worker}, "host": {host}, "both": {host, worker}}
     for pid in order:
-        if pid in wanted and pid is not None:
+        if pid in doomed[who] and pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 

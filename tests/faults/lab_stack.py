@@ -82,8 +82,9 @@ class Stack:
         self.port = 0
         self._app = app
         root = HERE.parents[1]
+        # Whoever runs the tests may have settings of their own.
         self._env = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if not name.startswith("AOS_")},
             "AOS_DATA": str(self.data / "aos"),
             "AOS_APPLICATION": application,
             "TASKHUB_NAME": "aos",

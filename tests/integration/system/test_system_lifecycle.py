@@ -1,6 +1,8 @@
 """Runs that go wrong, are stopped, wait, or go on for long."""
 
 import asyncio
+import contextlib
+import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,6 +107,21 @@ async def test_a_cancelled_run_lets_its_running_step_end_and_undoes_it(stack: St
         assert len(facts_of(records, "run.cancel_requested")) == 1
 
 
+async def test_a_cancelled_run_leaves_no_effect_in_doubt(stack: Stack) -> None:
+    """The call hangs after its effect; the step would be tried again, but the run was cancelled meanwhile."""
+    stack.arm("claim.after", "hold")
+    async with stack.client() as client:
+        run = (await client.start_run("trial", TRIAL | {"hang": 1}))["id"]
+        await stack.until(client, run, lambda _: stack.fired("claim.after"), "the claim")
+        await client.cancel_run(run, "changed our minds")
+        stack.release()
+        ended = await stack.ended(client, run)
+        assert ended["status"] == "cancelled"
+        assert [effect["state"] for effect in ended["effects"]] == ["settled", "settled"]
+        assert [tool for tool, _ in stack.target.effects(run).elements()] == ["charge", "refund"]
+        await stack.verified(client, run)
+
+
 async def test_a_run_that_waits_for_approval_can_be_cancelled(stack: Stack) -> None:
     async with stack.client() as client:
         run = (await client.start_run("purchase", {}))["id"]
@@ -154,9 +171,19 @@ async def test_a_run_that_moves_to_fresh_histories_loses_nothing(moving: Stack) 
         assert list(moving.target.effects(run).values()) == [1] * 24
         verified, records = await moving.verified(client, run)
         assert verified.size > 150
+        assert b'"carried"' in origin_of(moving, run), "the run never moved"
         ids = [record["leaf"]["id"] for record in records]
         assert len(set(ids)) == len(ids), "nothing is said twice"
         assert len(facts_of(records, "step.completed")) == 26
+
+
+def origin_of(stack: Stack, run: str) -> bytes:
+    """The event that began the run's present history, as it lies in the hub."""
+    hub = sqlite3.connect(f"file:{stack.data / 'hub.db'}?mode=ro", uri=True)
+    with contextlib.closing(hub):
+        query = "SELECT event FROM origins JOIN instances USING (no) WHERE id = ?"
+        event: bytes = hub.execute(query, (run,)).fetchone()[0]
+        return event
 
 
 async def test_a_hundred_runs_at_once_all_finish_and_verify(stack: Stack) -> None:
