@@ -35,6 +35,7 @@ def _environment() -> cel.Env:
 def _compile(expression: str) -> cel.Expression:
     if len(expression) > MAX_LENGTH:
         raise InvalidExpression(f"an expression is longer than {MAX_LENGTH} characters")
+    _refuse_nul(expression)
     try:
         return _environment().compile(expression)
     except RuntimeError as error:
@@ -51,8 +52,27 @@ def evaluate(expression: str, variables: Mapping[str, Any]) -> Any:
 
     Raises:
         InvalidExpression: if it does not parse, or ends in an error (a missing key, say), or in a
-            value that JSON cannot hold.
+            value that JSON cannot hold; or if a text among the variables holds a NUL character, at
+            which the CEL library would cut it off.
     """
+    _refuse_nul(variables)
+    return _evaluate(expression, variables)
+
+
+def _refuse_nul(value: Any) -> None:
+    if isinstance(value, str):
+        if "\0" in value:
+            raise InvalidExpression("a text with a NUL character cannot be used in expressions")
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            _refuse_nul(key)
+            _refuse_nul(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _refuse_nul(item)
+
+
+def _evaluate(expression: str, variables: Mapping[str, Any]) -> Any:
     value = _compile(expression).eval(data=dict(variables))
     if value.type() == cel.Type.ERROR:
         raise InvalidExpression(f"{expression.strip()!r}: {value.plain_value()}")
@@ -74,20 +94,25 @@ def evaluate_condition(expression: str, variables: Mapping[str, Any]) -> bool:
 
 def render(value: Any, variables: Mapping[str, Any]) -> Any:
     """Return ``value`` with every ``${{ }}`` in its strings evaluated, at any depth."""
+    _refuse_nul(variables)
+    return _render(value, variables)
+
+
+def _render(value: Any, variables: Mapping[str, Any]) -> Any:
     if isinstance(value, str):
         return _render_text(value, variables)
     if isinstance(value, Mapping):
-        return {key: render(item, variables) for key, item in value.items()}
+        return {key: _render(item, variables) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [render(item, variables) for item in value]
+        return [_render(item, variables) for item in value]
     return value
 
 
 def _render_text(text: str, variables: Mapping[str, Any]) -> Any:
     whole = _TEMPLATE.fullmatch(text.strip())
     if whole and "${{" not in whole.group(1):
-        return evaluate(whole.group(1), variables)
-    return _TEMPLATE.sub(lambda match: _as_text(evaluate(match.group(1), variables)), text)
+        return _evaluate(whole.group(1), variables)
+    return _TEMPLATE.sub(lambda match: _as_text(_evaluate(match.group(1), variables)), text)
 
 
 def _as_text(value: Any) -> str:

@@ -54,14 +54,33 @@ def test_steps_in_text_are_no_references() -> None:
     assert check("'steps.x.output' == steps.y.state") == {"y"}
 
 
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
-        lambda c: st.lists(c, max_size=3),
-    )
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
 )
+
+
+@given(JSON)
 def test_any_json_value_passes_through_unchanged(value: Any) -> None:
     assert render("${{ input.v }}", {"input": {"v": value}, "steps": {}, "run": {}}) == value
+
+
+@pytest.mark.parametrize("value", ["a\0b", ["\0"], {"k\0": 1}])
+def test_a_text_that_would_be_cut_off_at_a_nul_is_refused(value: Any) -> None:
+    with pytest.raises(InvalidExpression, match="NUL"):
+        render("${{ input.v }}", {"input": {"v": value}, "steps": {}, "run": {}})
+    with pytest.raises(InvalidExpression, match="NUL"):
+        evaluate("input.v == 'a'", {"input": {"v": value}, "steps": {}, "run": {}})
+
+
+def test_an_expression_with_a_nul_is_refused() -> None:
+    with pytest.raises(InvalidExpression, match="NUL"):
+        check("'a' == 'a\0b'")
 
 
 @given(st.text(max_size=60))
