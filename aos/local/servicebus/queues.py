@@ -250,9 +250,13 @@ class Queue:
 
         def renewed(done: "asyncio.Future[None]") -> None:
             error = done.exception()
-            if error is None and self._locked.get(token) is message:
+            held = error is None and self._locked.get(token) is message
+            if held:
                 message.locked_until_ms = until_ms
                 self._locked.move_to_end(token)
+            if result.cancelled():  # whoever asked has settled the message meanwhile
+                return
+            if held:
                 result.set_result(until_ms)
             else:
                 result.set_exception(error or _lock_lost(self.name))
