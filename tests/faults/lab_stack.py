@@ -7,12 +7,13 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +223,19 @@ class Stack:
             assert time.monotonic() < deadline, f"nothing sweeps:\n{self.log}"
             await asyncio.sleep(_PAUSE_S)
         return swept()
+
+    async def at_rest(self, entity: str, reached: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The state of an entity as it lies in the hub, once it has got there: signals take their time."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            hub = sqlite3.connect(f"file:{self.data / 'hub.db'}?mode=ro", uri=True)
+            with closing(hub):
+                row = hub.execute("SELECT state FROM entities WHERE id = ?", (entity,)).fetchone()
+            state: dict[str, Any] = json.loads(row[0])
+            if reached(state):
+                return state
+            assert time.monotonic() < deadline, f"{entity} stays as it is: {state}"
+            await asyncio.sleep(_PAUSE_S)
 
     async def verified(self, client: AosClient, run: str) -> tuple[Verified, list[dict[str, Any]]]:
         """What the run's dossier says, which verifies, and its records."""

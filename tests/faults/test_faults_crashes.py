@@ -8,11 +8,11 @@ import os
 import random
 import secrets
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import failpoints
 import pytest
-from lab_stack import Stack, facts_of, unknown_effect
+from lab_stack import ENDED, Stack, facts_of, unknown_effect
 
 SEED = int(os.environ.get("LAB_SEED", "1"))
 ROUNDS = 12 if os.environ.get("AOS_TEST_SOAK") else 1
@@ -25,6 +25,8 @@ ORDER_PASSAGES = {
     "end": 1, "stored": 5, "receive": 1, "complete": 3, "start": 1, "event": 3, "activity": 10, "turn": 12,
     "entity": 2, "commit": 20,
 }  # fmt: skip
+# Around a call that cannot be repeated; the rest is no different from an order's.
+TRANSFER_POINTS = ("claim", "act", "settle", "result", "ring", "complete")
 # The one receive that waits all the time has long passed its beginning.
 ONE_SIDED = {"receive": ("after",)}
 
@@ -58,6 +60,38 @@ async def test_an_order_that_is_killed_anywhere_finishes_with_each_effect_once(
     await order_through(stack, crash)
 
 
+@pytest.mark.parametrize("round_", range(ROUNDS))
+@pytest.mark.parametrize("name", TRANSFER_POINTS)
+async def test_a_transfer_that_is_killed_anywhere_is_made_once_or_left_to_the_operator(
+    stack: Stack, name: str, round_: int
+) -> None:
+    seed = SEED if round_ == 0 else secrets.randbelow(2**32)
+    crash = replace(crash_at(name, seed), passage=1)
+    print(f"LAB_SEED={seed}: {crash}")
+    await transfer_through(stack, crash)
+
+
+async def transfer_through(stack: Stack, crash: Crash) -> None:
+    stack.arm(crash.point, f"kill-{crash.who}")
+    key = secrets.token_hex(8)
+    async with stack.client() as client:
+        run = (await stack.insist(lambda: client.start_run("transfer", {"hang": 0}, idempotency_key=key)))[
+            "id"
+        ]
+        shown = await stack.until(
+            client, run, lambda shown: shown["status"] in ENDED or unknown_effect(shown), "an end or a doubt"
+        )
+        if effect := unknown_effect(shown):
+            happened = bool(stack.target.calls(run))
+            assert shown["status"] == "waiting", "nothing goes on before somebody has said what happened"
+            await client.resolve_effect(run, effect["id"], happened=happened, reason="looked it up")
+        ended = await stack.ended(client, run)
+        assert stack.fired(crash.point), f"nothing passed {crash.point}"
+        assert ended["status"] == "completed", ended
+        assert len(stack.target.calls(run)) == 1
+        await stack.verified(client, run)
+
+
 async def order_through(stack: Stack, crash: Crash) -> None:
     stack.arm(crash.point, f"kill-{crash.who}", passages=crash.passage)
     async with stack.client() as client:
@@ -80,3 +114,6 @@ async def order_through(stack: Stack, crash: Crash) -> None:
         assert {fact["leaf"]["subject"]["effect"] for fact in claimed} == {
             fact["leaf"]["subject"]["effect"] for fact in settled
         }
+        ledger = await stack.at_rest(f"@budget@default.run-{run}", lambda state: not state["held"])
+        assert ledger["spent"] == round(ended["cost_usd"] * 1_000_000)
+        await stack.at_rest("@agent@default.clerk", lambda state: not state["active"])

@@ -69,7 +69,7 @@ async def test_a_decision_whose_doorbell_is_lost_is_found(stack: Stack) -> None:
         assert (await stack.ended(client, run))["status"] == "completed"
 
 
-@pytest.mark.parametrize("point", ["decide.before", "decide.after", "bell.before", "bell.after"])
+@pytest.mark.parametrize("point", ["decide.before", "decide.after", "bell.after"])
 async def test_a_decision_during_which_everything_dies_is_made_or_can_be_repeated(
     stack: Stack, point: str
 ) -> None:
