@@ -14,7 +14,9 @@ import failpoints
 import pytest
 from lab_stack import ENDED, Stack, facts_of, unknown_effect
 
-SEED = int(os.environ.get("LAB_SEED", "1"))
+# This seed strikes after claim, act, settle, result, ring, complete, append, dispatch, reserve, begin
+# and end, and spreads who dies and which runs compensate.
+SEED = int(os.environ.get("LAB_SEED", "12169"))
 ROUNDS = 12 if os.environ.get("AOS_TEST_SOAK") else 1
 SIDES = ("before", "after")
 
