@@ -15,6 +15,22 @@ async def test_a_step_whose_worker_dies_at_each_delivery_fails_and_is_compensate
         await stack.verified(client, run)
 
 
+async def test_an_agent_whose_worker_dies_at_each_delivery_is_charged_for_what_its_model_said(
+    stack: Stack,
+) -> None:
+    async with stack.client() as client:
+        run = (await client.start_run("dare", {}))["id"]
+        ended = await stack.ended(client, run)
+        assert ended["status"] == "failed"
+        assert "dead-lettered" in ended["reason"]
+        _, records = await stack.verified(client, run)
+        (reply,) = facts_of(records, "model.replied")
+        assert reply["payload"]["cost_micro_usd"] > 0
+        assert ended["cost_usd"] == reply["payload"]["cost_micro_usd"] / 1_000_000
+        ledger = await stack.at_rest(f"@budget@default.run-{run}", lambda state: not state["held"])
+        assert ledger["spent"] == reply["payload"]["cost_micro_usd"]
+
+
 async def test_an_effect_whose_worker_dies_at_each_delivery_is_left_to_the_operator(stack: Stack) -> None:
     async with stack.client() as client:
         run = (await client.start_run("raid", {}))["id"]

@@ -90,11 +90,26 @@ class StepWorker:
         acting nothing is written, and the time at which to come back is returned.
         """
         if await self._rows.result(message.run, message.label, message.attempt) is None:
-            end = await self._closed(message, StepResult("failed", reason=reason, retryable=retryable))
+            failed = StepResult("failed", reason=reason, retryable=retryable)
+            end = await self._closed(message, await self._charged(message, failed))
             if isinstance(end, CallEnd):
                 return end.at
             await self._rows.write_result(message.run, message.label, message.attempt, end)
         return None
+
+    async def _charged(self, message: StepMessage, failed: StepResult) -> StepResult:
+        """Return the failure with what the attempt's model replies cost, as far as they were journalled."""
+        prepared = await self._rows.prepared(message.run, message.label, message.attempt)
+        if prepared is None or prepared.kind != "agent":
+            return failed
+        journal = await self._rows.journal(message.run, message.label, prepared.conversation)
+        turns = [turn for turn in journal if turn.attempt == message.attempt]
+        return replace(
+            failed,
+            cost_micro_usd=sum(turn.cost_micro_usd for turn in turns),
+            input_tokens=sum(turn.reply.usage.input_tokens for turn in turns),
+            output_tokens=sum(turn.reply.usage.output_tokens for turn in turns),
+        )
 
     async def _weighed(self, message: StepMessage, failed: StepResult) -> StepResult | CallEnd:
         """Say of a failure whether it leaves an effect in doubt; one that no attempt follows is closed."""

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from aos.sdk import Application
-from lab.agents import clerk, snoop
+from lab.agents import clerk, reckless, snoop
 from lab.tools import (
     book,
     charge,
@@ -23,7 +23,7 @@ _HERE = Path(__file__).parent
 
 application = Application(
     "lab",
-    agents=[clerk, snoop],
+    agents=[clerk, snoop, reckless],
     tools=[
         look,
         charge,

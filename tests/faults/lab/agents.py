@@ -3,7 +3,7 @@
 from pydantic import BaseModel
 
 from aos.sdk import Agent
-from lab.tools import charge, look, open_vault
+from lab.tools import charge, lethal, look, open_vault
 
 
 class Bill(BaseModel):
@@ -32,6 +32,14 @@ snoop = Agent(
     description="Tries to open the vault.",
     instructions="Open the vault.",
     tools=[open_vault],
+    output=Report,
+    reserve_usd=0.02,
+)
+reckless = Agent(
+    "reckless",
+    description="Ends every worker that it works in.",
+    instructions="Do it.",
+    tools=[lethal],
     output=Report,
     reserve_usd=0.02,
 )
