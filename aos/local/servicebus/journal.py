@@ -10,7 +10,7 @@ import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -175,6 +175,17 @@ class Journal:
             else:
                 failures[index] = error
         return failures
+
+
+def then(done: asyncio.Future[None], outcome: Callable[[BrokerError | None], None]) -> asyncio.Future[None]:
+    """Run `outcome` before anyone who awaits the future goes on."""
+
+    def finished(future: asyncio.Future[None]) -> None:
+        error = future.exception()
+        outcome(error if isinstance(error, BrokerError) else None)
+
+    done.add_done_callback(finished)
+    return done
 
 
 def _resolve(group: list[_Submission], failures: dict[int, BrokerError]) -> None:

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from aos.local.servicebus import journal as sql
 from aos.local.servicebus.clock import Clock
+from aos.local.servicebus.deliveries import Consumer
 from aos.local.servicebus.errors import (
     NotAllowedError,
     OperationTimeoutError,
@@ -21,7 +22,7 @@ from aos.local.servicebus.errors import (
 )
 from aos.local.servicebus.journal import Journal
 from aos.local.servicebus.message import Message, State
-from aos.local.servicebus.queues import Consumer, Queue
+from aos.local.servicebus.queues import Queue
 from aos.local.servicebus.rows import updated
 from aos.local.servicebus.topology import EntitySettings
 

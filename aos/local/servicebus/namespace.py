@@ -4,12 +4,13 @@ from dataclasses import replace
 from typing import Any
 
 from aos.local.servicebus.clock import Clock
+from aos.local.servicebus.dead_letters import DEAD_LETTER_SUFFIX
 from aos.local.servicebus.errors import DatabaseError, DecodeError, EntityNotFoundError, NotAllowedError
 from aos.local.servicebus.intake import Destination
 from aos.local.servicebus.journal import Journal
 from aos.local.servicebus.message import Content, Message, State
 from aos.local.servicebus.message_sessions import SessionQueue
-from aos.local.servicebus.queues import DEAD_LETTER_SUFFIX, Queue
+from aos.local.servicebus.queues import Queue
 from aos.local.servicebus.topic import Fanout, Subscription
 from aos.local.servicebus.topology import EntitySettings, TopicDefinition, Topology
 
