@@ -3,7 +3,7 @@
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from aos.local.servicebus.codec import Described, Symbol, UInt
+from aos.local.servicebus.amqp_types import Described, Symbol, UInt
 from aos.local.servicebus.errors import (
     BrokerError,
     InvalidFieldError,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from aos.local.servicebus import management
 from aos.local.servicebus.amqp_session import Session
+from aos.local.servicebus.amqp_types import Symbol, UByte
 from aos.local.servicebus.clock import Alarm
-from aos.local.servicebus.codec import Symbol, UByte
 from aos.local.servicebus.errors import (
     BrokerError,
     FramingError,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from aos.local.servicebus import message as sections
-from aos.local.servicebus.codec import Described
+from aos.local.servicebus.amqp_types import Described
 from aos.local.servicebus.errors import (
     BrokerError,
     DecodeError,

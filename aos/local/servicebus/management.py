@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from aos.local.servicebus.codec import Array, Described, Int, Symbol, Timestamp
-from aos.local.servicebus.codec import encode as encode_value
+from aos.local.servicebus.amqp_types import Array, Described, Int, Symbol, Timestamp
+from aos.local.servicebus.encoding import encode as encode_value
 from aos.local.servicebus.errors import (
     ArgumentError,
     BrokerError,

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from aos.local.servicebus import codec
-from aos.local.servicebus.codec import Described, Int, Symbol, Timestamp, UByte, UInt
+from aos.local.servicebus.amqp_types import Described, Int, Symbol, Timestamp, UByte, UInt
+from aos.local.servicebus.decoding import decode, list_items, map_pairs, skip
+from aos.local.servicebus.encoding import encode, encode_map
 from aos.local.servicebus.errors import DecodeError, MessageTooLargeError
 from aos.local.servicebus.performatives import encoded_list
 
@@ -70,7 +71,7 @@ class Content:
         position = last = 0
         while position < len(raw):
             code, start = _section_start(raw, position)
-            end = codec.skip(raw, start)
+            end = skip(raw, start)
             if code != DELIVERY_ANNOTATIONS:  # which pyamqp puts at the end
                 if code < last or (code == last and code not in _REPEATABLE):
                     raise DecodeError(f"the message section 0x{code:02x} is out of order")
@@ -81,9 +82,9 @@ class Content:
 
     def with_message_id(self, message_id: str) -> "Content":
         """The same message with an id: the broker gives one to a message that has none."""
-        values = [codec.encode(message_id)]
+        values = [encode(message_id)]
         if self.properties_bytes:
-            values += codec.list_items(self.properties_bytes, _section_start(self.properties_bytes, 0)[1])[1:]
+            values += list_items(self.properties_bytes, _section_start(self.properties_bytes, 0)[1])[1:]
         properties = b"\x00\x53\x73" + encoded_list(values)
         start = self._bare_start()
         return Content.parse(self.raw[:start] + properties + self.raw[start + len(self.properties_bytes) :])
@@ -95,12 +96,12 @@ class Content:
             code, start = _section_start(self.raw, position)
             if code >= PROPERTIES:
                 break
-            position = codec.skip(self.raw, start)
+            position = skip(self.raw, start)
         return position
 
     def _take(self, code: int, position: int, start: int, end: int) -> None:
         if code == HEADER:
-            self._take_header(codec.decode(self.raw, start)[0])
+            self._take_header(decode(self.raw, start)[0])
         elif code == ANNOTATIONS:
             self._take_annotations(start)
         elif code == PROPERTIES:
@@ -109,7 +110,7 @@ class Content:
             self.application_bytes = self.raw[position:end]
         elif code != DELIVERY_ANNOTATIONS:
             if code in (SEQUENCE, VALUE):
-                codec.decode(self.raw, start)  # a body that cannot be read is refused, not passed on
+                decode(self.raw, start)  # a body that cannot be read is refused, not passed on
             self.body_bytes += self.raw[position:end]
 
     def _take_header(self, fields: Any) -> None:
@@ -122,16 +123,16 @@ class Content:
             self.ttl_ms = ttl
 
     def _take_annotations(self, start: int) -> None:
-        for key, pair in codec.map_pairs(self.raw, start):
+        for key, pair in map_pairs(self.raw, start):
             if key not in _BROKER_ANNOTATIONS:
                 self.annotation_pairs.append(pair)
-                self.annotations[key] = codec.decode(pair, codec.skip(pair, 0))[0]
+                self.annotations[key] = decode(pair, skip(pair, 0))[0]
 
     def property_fields(self) -> dict[str, Any]:
         """The properties section by field name; absent fields are left out."""
         if not self.properties_bytes:
             return {}
-        values = codec.decode(self.properties_bytes)[0].value
+        values = decode(self.properties_bytes)[0].value
         if not isinstance(values, list):
             raise DecodeError("message properties that are no list")
         pairs = zip(_PROPERTY_NAMES, values, strict=False)
@@ -141,7 +142,7 @@ class Content:
         """The application properties."""
         if not self.application_bytes:
             return {}
-        values = codec.decode(self.application_bytes)[0].value
+        values = decode(self.application_bytes)[0].value
         if values is not None and not isinstance(values, dict):
             raise DecodeError("application properties that are no map")
         return values or {}
@@ -159,7 +160,7 @@ class Content:
         """The value of the first body section."""
         if not self.body_bytes:
             return None
-        return codec.decode(self.body_bytes, _section_start(self.body_bytes, 0)[1])[0]
+        return decode(self.body_bytes, _section_start(self.body_bytes, 0)[1])[0]
 
     def body(self) -> bytes:
         """The data sections joined; a value or a sequence as text, as the Functions host gives it."""
@@ -167,7 +168,7 @@ class Content:
         position = 0
         while position < len(self.body_bytes):
             code, start = _section_start(self.body_bytes, position)
-            value, position = codec.decode(self.body_bytes, start)
+            value, position = decode(self.body_bytes, start)
             if code != FOOTER:
                 parts.append(_as_bytes(value))
         return b"".join(parts)
@@ -207,17 +208,17 @@ class Message:
         ttl = self.ttl_ms
         header = [
             b"\x41" if content.durable else b"\x42",
-            codec.encode(UByte(content.priority)),
-            b"\x40" if ttl is None or ttl > _WIRE_MAX_TTL_MS else codec.encode(UInt(ttl)),
+            encode(UByte(content.priority)),
+            b"\x40" if ttl is None or ttl > _WIRE_MAX_TTL_MS else encode(UInt(ttl)),
             b"\x42",
-            codec.encode(UInt(self.delivery_count)),
+            encode(UInt(self.delivery_count)),
         ]
         return b"".join(
             (
                 b"\x00\x53\x70",
                 encoded_list(header),
                 b"\x00\x53\x72",
-                codec.encode_map(content.annotation_pairs + self._own_annotations()),
+                encode_map(content.annotation_pairs + self._own_annotations()),
                 content.properties_bytes,
                 self._application_bytes(),
                 content.body_bytes,
@@ -226,17 +227,17 @@ class Message:
 
     def _own_annotations(self) -> list[bytes]:
         pairs = [
-            _SEQUENCE_NUMBER + codec.encode(self.sequence_number),
-            _ENQUEUED_TIME + codec.encode(Timestamp(self.enqueued_ms)),
+            _SEQUENCE_NUMBER + encode(self.sequence_number),
+            _ENQUEUED_TIME + encode(Timestamp(self.enqueued_ms)),
         ]
         if self.lock_token is not None:
-            pairs.append(_LOCKED_UNTIL + codec.encode(Timestamp(self.locked_until_ms)))
+            pairs.append(_LOCKED_UNTIL + encode(Timestamp(self.locked_until_ms)))
         if self.enqueued_sequence_number:
-            pairs.append(_ENQUEUE_SEQUENCE_NUMBER + codec.encode(self.enqueued_sequence_number))
+            pairs.append(_ENQUEUE_SEQUENCE_NUMBER + encode(self.enqueued_sequence_number))
         if self.state is not State.ACTIVE:
-            pairs.append(_MESSAGE_STATE + codec.encode(Int(self.state)))
+            pairs.append(_MESSAGE_STATE + encode(Int(self.state)))
         if self.dead_letter_source is not None:
-            pairs.append(_DEAD_LETTER_SOURCE + codec.encode(self.dead_letter_source))
+            pairs.append(_DEAD_LETTER_SOURCE + encode(self.dead_letter_source))
         return pairs
 
     def _application_bytes(self) -> bytes:
@@ -244,10 +245,10 @@ class Message:
         original = self.content.application_bytes
         if not added:
             return original
-        pairs = codec.map_pairs(original, _section_start(original, 0)[1]) if original else []
+        pairs = map_pairs(original, _section_start(original, 0)[1]) if original else []
         kept = [pair for key, pair in pairs if key not in added]
-        new = [codec.encode(key) + codec.encode(value) for key, value in added.items()]
-        return b"\x00\x53\x74" + codec.encode_map(kept + new)
+        new = [encode(key) + encode(value) for key, value in added.items()]
+        return b"\x00\x53\x74" + encode_map(kept + new)
 
 
 def dead_letter_properties(reason: str | None, description: str | None) -> dict[str, str]:
@@ -262,7 +263,7 @@ def batch_contents(raw: bytes) -> list[Content]:
     position = 0
     while position < len(raw):
         code, start = _section_start(raw, position)
-        value, position = codec.decode(raw, start)
+        value, position = decode(raw, start)
         if code == DATA:
             if not isinstance(value, bytes):
                 raise DecodeError("a batch with a data section that is not binary")
@@ -296,7 +297,7 @@ def build_message(
     if application_properties:
         sections.append(Described(APPLICATION_PROPERTIES, dict(application_properties)))
     sections.append(Described(DATA, body))
-    return b"".join(map(codec.encode, sections))
+    return b"".join(map(encode, sections))
 
 
 def _section_start(raw: bytes, position: int) -> tuple[int, int]:
@@ -304,7 +305,7 @@ def _section_start(raw: bytes, position: int) -> tuple[int, int]:
     if raw[position : position + 2] == b"\x00\x53" and position + 3 < len(raw):
         code, start = raw[position + 2], position + 3
     else:
-        descriptor, start = codec.decode(raw, position + 1)
+        descriptor, start = decode(raw, position + 1)
         code = descriptor if raw[position] == 0 and isinstance(descriptor, int) else -1
     if code not in _SECTIONS:
         raise DecodeError(f"no message section at byte {position}")
@@ -318,7 +319,7 @@ def _as_bytes(value: Any) -> bytes:
 
 
 def _key(name: str) -> bytes:
-    return codec.encode(Symbol(name))
+    return encode(Symbol(name))
 
 
 _SEQUENCE_NUMBER = _key("x-opt-sequence-number")

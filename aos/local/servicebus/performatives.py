@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
-from aos.local.servicebus import codec
-from aos.local.servicebus.codec import Array, Described, Symbol, UByte, UInt, ULong, UShort
+from aos.local.servicebus.amqp_types import Array, Described, Symbol, UByte, UInt, ULong, UShort
+from aos.local.servicebus.decoding import decode
+from aos.local.servicebus.encoding import encode
 from aos.local.servicebus.errors import BrokerError, DecodeError
 
 AMQP_HEADER = b"AMQP\x00\x01\x00\x00"
@@ -205,7 +206,7 @@ _WRAP: dict[str, Callable[[Any], Any]] = {
 
 def decode_performative(body: bytes) -> tuple[Performative, bytes]:
     """The performative at the start of a frame's body, checked field by field, and the payload after it."""
-    value, end = codec.decode(body)
+    value, end = decode(body)
     if not isinstance(value, Described) or not isinstance(value.value, list):
         raise DecodeError("a frame's body must be a described list")
     kind = _CODES.get(value.descriptor) if isinstance(value.descriptor, int) else None
@@ -244,9 +245,9 @@ def encode_transfer(
     """A transfer frame: the generic encoding takes too long for the most frequent frame."""
     fields_ = b"".join(
         (
-            codec.encode(UInt(handle)),
-            codec.encode(UInt(delivery_id)),
-            codec.encode(tag),
+            encode(UInt(handle)),
+            encode(UInt(delivery_id)),
+            encode(tag),
             b"\x43",
             b"\x41" if settled else b"\x42",
             b"\x41" if more else b"\x42",
@@ -258,7 +259,7 @@ def encode_transfer(
 
 def encode_sasl(code: int, *values: Any) -> bytes:
     """A SASL frame: mechanisms (0x40) or outcome (0x44)."""
-    body = b"\x00\x53" + bytes((code,)) + codec.encode(list(values))
+    body = b"\x00\x53" + bytes((code,)) + encode(list(values))
     return (len(body) + 8).to_bytes(4) + b"\x02\x01\x00\x00" + body
 
 
@@ -294,4 +295,4 @@ def _encode_field(value: Any, wire: str) -> bytes:
     if value is None:
         return b"\x40"
     wrap = _WRAP.get(wire.rstrip("!"))
-    return codec.encode(value if wrap is None else wrap(value))
+    return encode(value if wrap is None else wrap(value))

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from aos.local.servicebus.codec import Described, Symbol
+from aos.local.servicebus.amqp_types import Described, Symbol
 from aos.local.servicebus.errors import BrokerError, InvalidFieldError, SessionLockLostError
 from aos.local.servicebus.links import ReceivingLink
 from aos.local.servicebus.message_sessions import SessionQueue

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from servicebus_bus import Bus
 
-from aos.local.servicebus.codec import Described
+from aos.local.servicebus.amqp_types import Described
 from aos.local.servicebus.performatives import (
     AMQP_HEADER,
     SASL_HEADER,

@@ -8,8 +8,19 @@ from azure.servicebus._pyamqp._decode import decode_payload
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aos.local.servicebus import codec
-from aos.local.servicebus.codec import Array, Described, Int, Symbol, Timestamp, UByte, UInt, ULong, UShort
+from aos.local.servicebus.amqp_types import (
+    Array,
+    Described,
+    Int,
+    Symbol,
+    Timestamp,
+    UByte,
+    UInt,
+    ULong,
+    UShort,
+)
+from aos.local.servicebus.decoding import decode, skip
+from aos.local.servicebus.encoding import encode
 from aos.local.servicebus.errors import DecodeError
 from aos.local.servicebus.message import Content, build_message
 from aos.local.servicebus.performatives import (
@@ -55,9 +66,9 @@ _VALUES = st.recursive(
 
 @given(_VALUES)
 def test_a_value_survives_encoding_and_decoding(value: Any):
-    encoded = codec.encode(value)
-    assert codec.decode(encoded) == (value, len(encoded))
-    assert codec.skip(encoded, 0) == len(encoded)
+    encoded = encode(value)
+    assert decode(encoded) == (value, len(encoded))
+    assert skip(encoded, 0) == len(encoded)
 
 
 @pytest.mark.parametrize(
@@ -72,23 +83,23 @@ def test_a_value_survives_encoding_and_decoding(value: Any):
     ],
 )
 def test_an_array_survives_encoding_and_decoding(kind: type, items: list[Any]):
-    encoded = codec.encode(Array(kind, items))
-    assert codec.decode(encoded) == (items, len(encoded))
+    encoded = encode(Array(kind, items))
+    assert decode(encoded) == (items, len(encoded))
 
 
 @given(_VALUES, st.data())
 def test_a_truncated_value_is_a_decode_error(value: Any, data: st.DataObject):
-    encoded = codec.encode(value)
+    encoded = encode(value)
     cut = data.draw(st.integers(0, len(encoded) - 1))
     with pytest.raises(DecodeError):
-        codec.decode(encoded[:cut])
+        decode(encoded[:cut])
     with pytest.raises(DecodeError):
-        codec.skip(encoded[:cut], 0)
+        skip(encoded[:cut], 0)
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_decode_or_are_a_decode_error(data: bytes):
-    for read in (codec.decode, decode_performative_of, Content.parse):
+    for read in (decode, decode_performative_of, Content.parse):
         try:
             read(data)
         except DecodeError:
@@ -104,7 +115,7 @@ def decode_performative_of(data: bytes) -> Any:
 )
 def test_a_value_made_to_exhaust_the_decoder_is_a_decode_error(data: bytes):
     with pytest.raises(DecodeError):
-        codec.decode(data)
+        decode(data)
 
 
 @pytest.mark.parametrize(
