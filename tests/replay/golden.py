@@ -13,7 +13,7 @@ from typing import Any
 import azure.durable_functions as df
 import durabletask.internal.orchestrator_service_pb2 as pb
 from azure.durable_functions.worker import DurableFunctionsWorker
-from google.protobuf.json_format import MessageToDict, ParseDict  # type: ignore[import-untyped]
+from google.protobuf.json_format import MessageToDict, ParseDict
 
 from aos.functions import orchestrators
 

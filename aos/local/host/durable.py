@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Iterable
 from typing import Any, cast
 
 import durabletask.internal.orchestrator_service_pb2 as pb
-from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError, Message
 
 from aos.local.host.calls import Failure, Result, WorkerLostError
 from aos.local.host.functions import Function, Trigger

@@ -6,6 +6,7 @@ from typing import Any
 
 import durabletask.internal.orchestrator_service_pb2 as pb
 import grpc
+from google.protobuf.message import Message
 
 from aos.local.taskhub.errors import HubError
 from aos.local.taskhub.wire import history_events, micros, optional, text, timestamp
@@ -75,11 +76,11 @@ class Conditions:
         if values:
             self.add(f"{column} IN ({','.join('?' * len(values))})", *values)
 
-    def between(self, column: str, request: object, start: str, end: str) -> None:
+    def between(self, column: str, request: Message, start: str, end: str) -> None:
         """Require a time in the half-open range that two optional fields of the request give."""
-        if request.HasField(start):  # type: ignore[attr-defined]
+        if request.HasField(start):
             self.add(f"{column} >= ?", micros(getattr(request, start)))
-        if request.HasField(end):  # type: ignore[attr-defined]
+        if request.HasField(end):
             self.add(f"{column} < ?", micros(getattr(request, end)))
 
     def prefix(self, column: str, prefix: str | None) -> None:

@@ -5,10 +5,11 @@ message, so an instance's next turn is sent without parsing or encoding any even
 """
 
 import durabletask.internal.orchestrator_service_pb2 as pb
-from google.protobuf.duration_pb2 import Duration  # type: ignore[import-untyped]
-from google.protobuf.empty_pb2 import Empty  # type: ignore[import-untyped]
-from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyped]
-from google.protobuf.wrappers_pb2 import BoolValue, StringValue  # type: ignore[import-untyped]
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.protobuf.wrappers_pb2 import BoolValue, StringValue
 
 __all__ = [
     "BoolValue",
@@ -37,9 +38,9 @@ def text(value: str | None) -> StringValue | None:
     return None if value is None else StringValue(value=value)
 
 
-def optional(message: object, name: str) -> str | None:
+def optional(message: Message, name: str) -> str | None:
     """The string in the wrapper field `name`, None where it is absent."""
-    value: str | None = getattr(message, name).value if message.HasField(name) else None  # type: ignore[attr-defined]
+    value: str | None = getattr(message, name).value if message.HasField(name) else None
     return value
 
 
@@ -52,15 +53,12 @@ def timestamp(when: int) -> Timestamp:
 
 def micros(when: Timestamp) -> int:
     """Microseconds since the epoch, rounded up: a timer never fires before its time."""
-    seconds: int = when.seconds
-    nanos: int = when.nanos
-    return seconds * 1_000_000 - (-nanos // 1000)
+    return when.seconds * 1_000_000 - (-when.nanos // 1000)
 
 
-def encoded(message: object) -> bytes:
+def encoded(message: Message) -> bytes:
     """The bytes of a message."""
-    result: bytes = message.SerializeToString()  # type: ignore[attr-defined]
-    return result
+    return message.SerializeToString()
 
 
 def _varint(number: int) -> bytes:

@@ -74,7 +74,7 @@ def start(client: TaskHubGrpcClient, name: str, value: object, instance_id: str)
                 name, input=value, instance_id=instance_id, reuse_id_policy=policy
             )
         except grpc.RpcError as error:
-            return bool(error.code() is grpc.StatusCode.ALREADY_EXISTS)  # type: ignore[attr-defined]
+            return error.code() is grpc.StatusCode.ALREADY_EXISTS
         return True
 
     until(started)

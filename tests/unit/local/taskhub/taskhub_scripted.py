@@ -1,7 +1,7 @@
 """A hub in this process and a worker that does what a test says, in protocol messages."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from datetime import timedelta
 
 import durabletask.internal.orchestrator_service_pb2 as pb
@@ -80,9 +80,9 @@ def complete(result: str = "1") -> pb.OrchestratorAction:
     return pb.OrchestratorAction(id=99, completeOrchestration=ends)
 
 
-def kinds(events: object) -> list[str]:
+def kinds(events: Iterable[pb.HistoryEvent]) -> list[str]:
     """The kinds of history events, as the protocol names them."""
-    return [event.WhichOneof("eventType") for event in events]  # type: ignore[attr-defined]
+    return [event.WhichOneof("eventType") for event in events]
 
 
 async def start(hub: TaskHub, instance_id: str, name: str = "orch") -> None:
