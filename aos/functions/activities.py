@@ -8,7 +8,7 @@ from typing import Any, Dict  # noqa: UP035
 import azure.durable_functions as df
 
 from aos.functions.process import system
-from aos.kernel.errors import InvalidExpression
+from aos.kernel.errors import InvalidExpression, NotFound
 from aos.kernel.governance.audit.records import Fact, FactType
 from aos.kernel.messaging.step_message import StepMessage
 from aos.kernel.scheduling.budget import usd
@@ -29,7 +29,11 @@ TENANT_BUDGET = "all"
 async def begin_run(work: Json) -> Json:
     """Read the run that is to be begun: its plan, its budgets, and the facts so far."""
     aos, run_id = system(), str(work["run"])
-    run = await aos.runs.get(run_id)
+    try:
+        run = await aos.runs.get(run_id)
+    except NotFound:  # its acceptance broke off before its row was written: nobody was told of it
+        await aos.doorbells.answered(run_id, "start")
+        return {"ended": True}
     if run.ended:
         await aos.doorbells.answered(run_id, "start")
         return {"ended": True}
