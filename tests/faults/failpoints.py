@@ -26,6 +26,7 @@ from typing import Any
 FOLDER = "LAB_FAILPOINTS"
 WORKER = {
     "accept": ("aos.services.runs.runs", "Runs.accept"),
+    "remember": ("aos.services.runs.doorbells", "Doorbells.remember"),
     "bell": ("aos.services.runs.doorbells", "Doorbells.ring"),
     "begin": ("aos.functions.activities", "_budgets"),
     "prepare": ("aos.services.steps.rows", "StepRows.write_prepared"),

@@ -224,6 +224,11 @@ class Stack:
             await asyncio.sleep(_PAUSE_S)
         return swept()
 
+    async def doorbells(self) -> int:
+        """How many doorbells nobody has answered yet."""
+        async with open_local(self.data / "aos" / "storage") as storage:
+            return len((await storage.rows.list("doorbells", "pending")).rows)
+
     async def at_rest(self, entity: str, reached: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """The state of an entity as it lies in the hub, once it has got there: signals take their time."""
         deadline = time.monotonic() + PATIENCE_S

@@ -22,7 +22,8 @@ SIDES = ("before", "after")
 
 # How often an order passes each failpoint, at the least.
 ORDER_PASSAGES = {
-    "accept": 1, "bell": 1, "begin": 1, "prepare": 3, "dispatch": 3, "reserve": 3, "assign": 1, "journal": 2,
+    "accept": 1, "remember": 1, "bell": 1, "begin": 1, "prepare": 3, "dispatch": 3, "reserve": 3, "assign": 1,
+    "journal": 2,
     "claim": 3, "act": 4, "settle": 3, "result": 3, "ring": 3, "raise": 3, "append": 3, "checkpoint": 1,
     "end": 1, "stored": 5, "receive": 1, "complete": 3, "start": 1, "event": 3, "activity": 10, "turn": 12,
     "entity": 2, "commit": 20,

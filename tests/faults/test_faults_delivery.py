@@ -3,6 +3,8 @@
 import pytest
 from lab_stack import Stack, facts_of, step_of
 
+from aos.kernel.errors import Unavailable
+
 
 async def test_a_step_whose_worker_dies_at_each_delivery_fails_and_is_compensated(stack: Stack) -> None:
     async with stack.client() as client:
@@ -65,6 +67,22 @@ async def test_a_run_whose_start_is_lost_is_started_by_the_sweep(stack: Stack) -
         run = (await client.start_run("transfer", {"hang": 0}))["id"]
         assert (await stack.ended(client, run))["status"] == "completed"
         assert stack.fired("bell.before")
+
+
+async def test_a_run_whose_acceptance_broke_off_is_forgotten_until_it_is_asked_for_again(
+    stack: Stack,
+) -> None:
+    stack.arm("remember.after", "kill-both")
+    async with stack.client() as client:
+        with pytest.raises(Unavailable):
+            await client.start_run("transfer", {"hang": 0}, idempotency_key="broken off")
+        stack.revive()
+        while await stack.doorbells():
+            await stack.sweeps(1)
+        assert "begin_run" in stack.log
+        run = (await client.start_run("transfer", {"hang": 0}, idempotency_key="broken off"))["id"]
+        assert (await stack.ended(client, run))["status"] == "completed"
+        await stack.verified(client, run)
 
 
 async def test_a_result_whose_doorbell_is_lost_is_found(stack: Stack) -> None:
