@@ -11,10 +11,12 @@ from aos.functions.process import system
 from aos.kernel.errors import InvalidExpression, NotFound
 from aos.kernel.governance.audit.records import Fact, FactType
 from aos.kernel.messaging.step_message import StepMessage
+from aos.kernel.reasons import excerpt
 from aos.kernel.scheduling.budget import usd
 from aos.kernel.workflows.engine import ENGINE
 from aos.kernel.workflows.plan import compile_plan, plan_to_json
 from aos.services.environment.clock import timestamp
+from aos.services.runs.approvals import Asked
 from aos.services.runs.run import Run, RunStatus
 from aos.services.steps.preparation import Progress
 
@@ -52,7 +54,7 @@ async def begin_run(work: Json) -> Json:
             "accepted_at": timestamp(run.created_at),
         },
     )
-    await aos.runs.update(run_id, lambda current: current.changed(status=RunStatus.RUNNING))
+    await aos.runs.update(run_id, lambda now: now if now.ended else now.changed(status=RunStatus.RUNNING))
     await aos.doorbells.answered(run_id, "start")
     return {
         "ended": False,
@@ -133,24 +135,28 @@ async def settle_approval(work: Json) -> Json:
     approval = asked.approval
     if approval.state.value != "requested":  # else the bell's row is still on its way
         await aos.doorbells.answered(run, "approval", step)
-    facts = []
-    if approval.state.value in ("approved", "rejected"):
-        # Written by whoever decided; written here if that process died between the two rows.
-        fact = await aos.facts.write(
-            run,
-            f"{step}.approval.decided",
-            FactType.APPROVAL_DECIDED,
-            actor=approval.actor or "aos",
-            subject={"step": step, "action_hash": approval.action_hash},
-            payload={"approved": approval.state.value == "approved", "reason": approval.reason},
-        )
-        facts.append(fact)
     return {
         "status": approval.state.value,
         "actor": approval.actor,
         "reason": approval.reason,
-        "facts": facts,
+        "facts": await _settled(asked, run),
     }
+
+
+async def _settled(asked: Asked, run: str) -> list[str]:
+    """Write down what somebody decided."""
+    approval = asked.approval
+    if approval.state.value not in ("approved", "rejected"):
+        return []
+    fact = await system().facts.write(
+        run,
+        f"{asked.step}.approval.decided",
+        FactType.APPROVAL_DECIDED,
+        actor=approval.actor or "aos",
+        subject={"step": asked.step, "action_hash": approval.action_hash},
+        payload={"approved": approval.state.value == "approved", "reason": approval.reason},
+    )
+    return [fact]
 
 
 @blueprint.activity_trigger(input_name="work")
@@ -179,9 +185,9 @@ async def evaluate_output(work: Json) -> str | None:
     try:
         output = await aos.preparer.evaluate_output(run_id, Progress(**work["progress"]))
     except InvalidExpression as error:
-        return error.message
+        return excerpt(error.message)
     kept = await aos.values.keep(run_id, output)
-    await aos.runs.update(run_id, lambda run: run.changed(output=kept))
+    await aos.runs.update(run_id, lambda run: run if run.ended else run.changed(output=kept))
     return None
 
 
@@ -199,17 +205,19 @@ async def end_run(work: Json) -> None:
     run = await aos.runs.get(run_id)
     records = await aos.log.read(run_id)
     if not records or records[-1].leaf.type != FactType.RUN_ENDED:
-        facts = await _facts(run_id, work["facts"])
-        known = {record.leaf.id for record in records} | {fact.id for fact in facts}
-        facts += [fact for fact in await aos.facts.all(run_id) if fact.id not in known]
-        facts.append(await _ended(run, work))
-        await aos.log.append(run_id, len(records), facts)
+        await _close_approvals(run_id)
+        given = await _facts(run_id, work["facts"]) + await aos.facts.all(run_id)
+        logged = {record.leaf.id for record in records}
+        facts = {
+            fact.id: fact for fact in given if fact.id not in logged
+        }  # the first of each id keeps its place
+        await aos.log.append(run_id, len(records), [*facts.values(), await _ended(run, work)])
     await aos.log.checkpoint(run_id)
     await aos.runs.update(
         run_id,
         lambda current: current.changed(
             status=RunStatus(work["status"]),
-            reason=work["reason"],
+            reason=_short(work["reason"]),
             ended_at=current.ended_at or aos.clock(),
             cost_micro_usd=work["cost_micro_usd"],
             input_tokens=work["input_tokens"],
@@ -222,20 +230,31 @@ async def end_run(work: Json) -> None:
 async def _ended(run: Run, work: Json) -> Fact:
     aos = system()
     output = await aos.values.load(run.id, dict(run.output)) if run.output else None
-    return Fact(
-        id="run.ended",
-        type=FactType.RUN_ENDED,
-        at=timestamp(aos.clock()),
+    return await aos.facts.make(
+        run.id,
+        "run.ended",
+        FactType.RUN_ENDED,
         actor="aos",
+        subject={},
         payload={
             "status": work["status"],
-            "reason": work["reason"],
+            "reason": _short(work["reason"]),
             "cost_usd": usd(work["cost_micro_usd"]),
             "input_tokens": work["input_tokens"],
             "output_tokens": work["output_tokens"],
             "output": output if work["status"] == "completed" else None,
         },
     )
+
+
+async def _close_approvals(run: str) -> None:
+    """Withdraw what nobody decided, and see that each decision has its fact before the log is closed."""
+    for asked in await system().approvals.all(run):
+        await _settled(await system().approvals.close(run, asked.step, "withdrawn"), run)
+
+
+def _short(reason: str | None) -> str | None:
+    return None if reason is None else excerpt(reason)
 
 
 async def _facts(run: str, given: list[Json]) -> list[Fact]:

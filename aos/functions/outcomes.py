@@ -20,7 +20,15 @@ PATIENT = RetryPolicy(
     backoff_coefficient=2,
     max_retry_interval=timedelta(minutes=2),
 )
-"""Activities only read and write rows: what fails is storage, and it comes back."""
+"""For what a step or a run can fail by: storage comes back, other faults stay."""
+
+ENDURING = RetryPolicy(
+    first_retry_interval=timedelta(seconds=1),
+    max_number_of_attempts=5000,
+    backoff_coefficient=2,
+    max_retry_interval=timedelta(minutes=2),
+)
+"""For what no orchestration goes on without: a week, since giving up leaves a run that never ends."""
 
 
 def rows(ids: list[str]) -> list[Json]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from durabletask.task import OrchestrationContext, Task, when_any
 
-from aos.functions.outcomes import PATIENT, Json, rows, said
+from aos.functions.outcomes import ENDURING, PATIENT, Json, rows, said
 from aos.kernel.messaging.step_message import step_orchestration
 from aos.kernel.workflows.engine import advance, drain
 from aos.kernel.workflows.plan import plan_from_json, plan_to_json
@@ -45,6 +45,9 @@ from aos.services.environment.clock import timestamp
 
 MAX_TURNS = 150
 """After so many events a run moves to a fresh history: replaying one costs its length, squared."""
+
+_MAY_FAIL = frozenset({"prepare_step", "evaluate_output"})
+"""Activities whose failure is an event of the run."""
 
 type Answer = Callable[[Task[Any]], Event | None]
 
@@ -280,7 +283,8 @@ class WorkflowShell:
         self._unlogged.append(said(f"run.{self._said}", kind, timestamp(self._now), subject, payload))
 
     def _activity(self, name: str, value: Json) -> Task[Any]:
-        return self._context.call_activity(name, input=value, retry_policy=PATIENT)
+        patience = PATIENT if name in _MAY_FAIL else ENDURING
+        return self._context.call_activity(name, input=value, retry_policy=patience)
 
     @property
     def _now(self) -> float:

@@ -77,7 +77,8 @@ def open_system(
     policy = CedarEngine.load(policies, [tool.definition for tool in application.tools])
     definitions = Definitions(rows, application)
     definitions.all()
-    values, facts, effects = Values(storage.blobs), Facts(rows, clock), Effects(rows, clock)
+    values = Values(storage.blobs)
+    facts, effects = Facts(rows, values, clock), Effects(rows, clock)
     approvals, doorbells = Approvals(rows, clock), Doorbells(rows, orchestrations, clock)
     runs = Runs(
         rows=rows,

@@ -23,6 +23,8 @@ from aos.services.storage.storage import Storage
 HEADS = "logheads"
 _HEAD = "head"
 _CHECKPOINT = "checkpoint"
+BATCH_BYTES = 2 * 1024 * 1024
+"""How much of a log is appended at once, but for a record that is larger by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +51,21 @@ class RunLog:
         Raises:
             Conflict: other records stand in that place.
         """
-        if not facts:
-            return expected_size
-        while True:
+        done, size = 0, expected_size
+        while done < len(facts):
             position = await self._position(run)
-            if position.head.size != expected_size:
-                return await self._repeated(run, position, expected_size, facts)
-            head, records = append(position.head, facts, [secrets.token_bytes(SALT_SIZE) for _ in facts])
-            data = b"".join(encode(record.to_json()) + b"\n" for record in records)
+            size = position.head.size
+            if size != expected_size + done:
+                done = await self._found(run, size, expected_size, facts)
+                continue
+            head, data = _batch(position.head, facts[done:])
             try:
-                size = await self._storage.logs.append(self._name(run), position.bytes, data)
+                length = await self._storage.logs.append(self._name(run), position.bytes, data)
             except Stale:
                 continue
-            await self._remember(run, Position(head, size))
-            return head.size
+            await self._remember(run, Position(head, length))
+            done, size = done + head.size - size, head.size
+        return size
 
     async def read(self, run: str, after: int = 0) -> list[Record]:
         """Return the records from number ``after`` on."""
@@ -94,16 +97,17 @@ class RunLog:
             raise Conflict(f"run {run} has not ended: its dossier is complete when it has", run=run)
         return build_dossier(self._tenant, run, await self.read(run), row.value["text"])
 
-    async def _repeated(self, run: str, position: Position, expected: int, facts: Sequence[Fact]) -> int:
+    async def _found(self, run: str, size: int, expected: int, facts: Sequence[Fact]) -> int:
+        """Return how many of the facts the log has in their place already."""
         records = await self.read(run, after=expected)
         found = [record.leaf.id for record in records[: len(facts)]]
-        if found != [fact.id for fact in facts]:
+        if size < expected or found != [fact.id for fact in facts[: len(found)]]:
             raise Conflict(
                 f"the log of run {run} has other records than these after the first {expected}",
                 run=run,
                 found=found,
             )
-        return position.head.size
+        return len(found)
 
     async def _position(self, run: str) -> Position:
         """Return where the log ends, making good a head that a crash left behind."""
@@ -125,6 +129,19 @@ class RunLog:
 
     def _name(self, run: str) -> str:
         return f"{self._tenant}.{run}"
+
+
+def _batch(head: LogHead, facts: Sequence[Fact]) -> tuple[LogHead, bytes]:
+    """Return the records of as many facts as are appended at once, at least one, and the head after them."""
+    data = bytearray()
+    for fact in facts:
+        after, (record,) = append(head, [fact], [secrets.token_bytes(SALT_SIZE)])
+        line = encode(record.to_json()) + b"\n"
+        if data and len(data) + len(line) > BATCH_BYTES:
+            break
+        data += line
+        head = after
+    return head, bytes(data)
 
 
 def _record(line: bytes) -> Record:

@@ -20,10 +20,13 @@ class Values:
 
     async def keep(self, run: str, value: Any) -> dict[str, Any]:
         """Return ``{"value": ...}``, or ``{"sha256", "size"}`` of a large value put away for the run."""
-        data = encode(value)
-        if len(data) <= INLINE_BYTES:
+        if len(encode(value)) <= INLINE_BYTES:
             return {"value": value}
-        ref = await self._blobs.put(CONTAINER, run, data)
+        return await self.put_away(run, value)
+
+    async def put_away(self, run: str, value: Any) -> dict[str, Any]:
+        """Return ``{"sha256", "size"}`` of the value, whatever its size."""
+        ref = await self._blobs.put(CONTAINER, run, encode(value))
         return {"sha256": ref.sha256, "size": ref.size}
 
     async def load(self, run: str, kept: dict[str, Any]) -> Any:

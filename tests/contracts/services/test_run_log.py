@@ -13,6 +13,7 @@ from aos.kernel.governance.audit.records import Fact, FactType
 from aos.services.audit.facts import Facts
 from aos.services.audit.run_log import HEADS, RunLog, event_of
 from aos.services.governance.signer import LocalSigner
+from aos.services.runs.values import Values
 from aos.services.storage import Storage
 
 AT = "2026-01-31T12:00:00.000Z"
@@ -74,10 +75,50 @@ async def test_a_dossier_verifies_with_the_key_from_outside(log: RunLog, signer:
 
 
 async def test_a_fact_is_said_once_and_by_whoever_said_it_first(storage: Storage, clock: MovedClock) -> None:
-    facts = Facts(storage.rows, clock)
+    facts = Facts(storage.rows, Values(storage.blobs), clock)
     await facts.write("r1", "x", FactType.STEP_SCHEDULED, actor="first", subject={})
     clock.now += 1
     await facts.write("r1", "x", FactType.STEP_SCHEDULED, actor="second", subject={})
     await facts.write("r1", "a", FactType.STEP_SCHEDULED, actor="later", subject={})
     assert [found.actor for found in await facts.all("r1")] == ["first", "later"]
     assert await facts.read("r1", "nothing") is None
+
+
+async def test_more_facts_than_one_append_takes_are_all_logged_and_once_when_repeated(
+    log: RunLog, storage: Storage, clock: MovedClock
+) -> None:
+    facts = Facts(storage.rows, Values(storage.blobs), clock)
+    large = [
+        await facts.make(
+            "r1", f"f{n}", FactType.STEP_PREPARED, actor="aos", subject={}, payload={"text": "x" * 250_000}
+        )
+        for n in range(24)
+    ]
+    assert await log.append("r1", 0, large[:10]) == 10  # as by an append that was cut off
+    assert await log.append("r1", 0, large) == 24
+    assert await log.append("r1", 0, large) == 24
+    assert [record.leaf.id for record in await log.read("r1")] == [fact.id for fact in large]
+
+
+async def test_an_append_beyond_the_end_of_the_log_is_refused(log: RunLog) -> None:
+    with pytest.raises(Conflict):
+        await log.append("r1", 3, [fact("a")])
+
+
+def nested(depth: int) -> list[object]:
+    return [nested(depth - 1)] if depth else []
+
+
+@pytest.mark.parametrize("value", ["x" * 3_000_000, nested(150)], ids=["large", "deep"])
+async def test_a_fact_with_a_value_that_no_record_takes_holds_its_hash(
+    storage: Storage, clock: MovedClock, value: object
+) -> None:
+    values = Values(storage.blobs)
+    facts = Facts(storage.rows, values, clock)
+    payload = {"tool": "look", "value": value}
+    await facts.write("r1", "f", FactType.EFFECT_SETTLED, actor="aos", subject={}, payload=payload)
+    fact = await facts.read("r1", "f")
+    assert fact is not None
+    assert isinstance(fact.payload, dict)
+    assert fact.payload["tool"] == "look"
+    assert await values.load("r1", fact.payload["value"]) == value
