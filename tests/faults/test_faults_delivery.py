@@ -42,7 +42,7 @@ async def test_an_effect_whose_worker_dies_at_each_delivery_is_left_to_the_opera
         )
         ended = await stack.ended(client, run)
         assert ended["status"] == "completed", ended
-        assert len(stack.target.calls(run)) == 3, "as often as the message is delivered"
+        assert len(stack.target.calls(run)) > 1, "it is called again, under its key"
         assert list(stack.target.effects(run).values()) == [1]
         _, records = await stack.verified(client, run)
         assert facts_of(records, "effect.unknown")
