@@ -11,7 +11,7 @@ from aos.functions.process import system
 from aos.kernel.errors import InvalidExpression, NotFound
 from aos.kernel.governance.audit.records import Fact, FactType
 from aos.kernel.messaging.step_message import StepMessage
-from aos.kernel.reasons import excerpt
+from aos.kernel.reasons import excerpt, short
 from aos.kernel.scheduling.budget import usd
 from aos.kernel.workflows.engine import ENGINE
 from aos.kernel.workflows.plan import compile_plan, plan_to_json
@@ -217,7 +217,7 @@ async def end_run(work: Json) -> None:
         run_id,
         lambda current: current.changed(
             status=RunStatus(work["status"]),
-            reason=_short(work["reason"]),
+            reason=short(work["reason"]),
             ended_at=current.ended_at or aos.clock(),
             cost_micro_usd=work["cost_micro_usd"],
             input_tokens=work["input_tokens"],
@@ -238,7 +238,7 @@ async def _ended(run: Run, work: Json) -> Fact:
         subject={},
         payload={
             "status": work["status"],
-            "reason": _short(work["reason"]),
+            "reason": short(work["reason"]),
             "cost_usd": usd(work["cost_micro_usd"]),
             "input_tokens": work["input_tokens"],
             "output_tokens": work["output_tokens"],
@@ -251,10 +251,6 @@ async def _close_approvals(run: str) -> None:
     """Withdraw what nobody decided, and see that each decision has its fact before the log is closed."""
     for asked in await system().approvals.all(run):
         await _settled(await system().approvals.close(run, asked.step, "withdrawn"), run)
-
-
-def _short(reason: str | None) -> str | None:
-    return None if reason is None else excerpt(reason)
 
 
 async def _facts(run: str, given: list[Json]) -> list[Fact]:

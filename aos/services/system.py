@@ -91,7 +91,13 @@ def open_system(
     steps = StepRows(rows, values)
     memory = StoredMemory(rows, settings.tenant, application.name)
     calls = ToolCalls(
-        application=application, effects=effects, facts=facts, policy=policy, memory=memory, clock=clock
+        application=application,
+        rows=steps,
+        effects=effects,
+        facts=facts,
+        policy=policy,
+        memory=memory,
+        clock=clock,
     )
     model = _model(settings)
     prices = make_price_table(settings.model_price_input, settings.model_price_output)

@@ -48,6 +48,10 @@ class StepMessage:
         """Return the message to send when the step must be come back to later."""
         return replace(self, send=self.send + 1, conclude=conclude or self.conclude)
 
+    def concluding(self, reason: str) -> StepMessage:
+        """Return the message with which the step is only to be brought to an end."""
+        return replace(self, conclude=reason)
+
     def to_json(self) -> dict[str, Any]:
         """Return the message as JSON."""
         return asdict(self)

@@ -47,6 +47,8 @@ from aos.kernel.workflows.state import (
 )
 
 ENGINE = 1
+IMPLICIT_APPROVAL_S = 604_800.0
+"""How long an approval that a policy asks for stays open: a week, whatever the step itself may take."""
 type Result = tuple[RunState, tuple[Command, ...]]
 
 
@@ -138,7 +140,7 @@ def _step_ended(plan: Plan, state: RunState, event: StepEnded, at: float) -> Res
             parked = _record("step.parked", event.step, step.attempt, reason=event.reason)
             return _put(state, event.step, replace(step, status=StepStatus.PARKED)), (parked,)
         case "needs_approval":
-            wake_at = at + plan[event.step].timeout_s
+            wake_at = at + IMPLICIT_APPROVAL_S
             state = _put(
                 state, event.step, replace(step, status=StepStatus.AWAITING_APPROVAL, wake_at=wake_at)
             )

@@ -95,6 +95,10 @@ class Effects:
             return False
         return True
 
+    async def get(self, key: EffectKey) -> EffectRecord:
+        """Return what is written of the effect; ``NotFound`` if nothing is."""
+        return await self._change(key, lambda record: record)
+
     async def settle(self, key: EffectKey, held: EffectRecord, outcome: Outcome) -> EffectRecord:
         """Record how the call ended, and return the record that holds: the winner's if the lease was lost."""
         now = self._clock()

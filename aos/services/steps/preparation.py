@@ -12,6 +12,7 @@ from aos.kernel.governance.approval import Action
 from aos.kernel.governance.audit.records import FactType
 from aos.kernel.governance.policy import PolicyDecision, PolicyEngine, Verdict
 from aos.kernel.messaging.step_message import step_label
+from aos.kernel.reasons import short
 from aos.kernel.scheduling.budget import micro_usd
 from aos.kernel.workflows import expressions
 from aos.kernel.workflows.definition import (
@@ -22,6 +23,7 @@ from aos.kernel.workflows.definition import (
     ToolStep,
     WorkflowDefinition,
 )
+from aos.kernel.workflows.engine import IMPLICIT_APPROVAL_S
 from aos.sdk import Application
 from aos.services.audit.facts import Facts
 from aos.services.definitions.definitions import Definitions
@@ -34,8 +36,8 @@ from aos.services.runs.values import Values
 from aos.services.steps.questions import Place, may_ask, may_call, tool_action
 from aos.services.steps.rows import Prepared, StepRows
 
-IMPLICIT_APPROVAL_S = 604_800.0
-"""How long an approval that a policy asks for stays open: a week."""
+MAX_DELAY_S = 31_536_000.0
+"""A year, as for a delay that the definition itself gives: timers end with the calendar."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ class Preparer:
         work = _Work(run, workflow, step_label(step_id, compensation=compensation), attempt)
         resolved = await self._resolved(work)
         preparation = await self._prepared(work, step, progress, compensation=compensation)
-        return replace(preparation, facts=(*resolved, *preparation.facts))
+        return replace(preparation, reason=short(preparation.reason), facts=(*resolved, *preparation.facts))
 
     async def _prepared(
         self, work: _Work, step: Step, progress: Progress, *, compensation: bool
@@ -177,8 +179,10 @@ class Preparer:
                 return await self._approval(work, step, variables)
             case DelayStep():
                 seconds = expressions.render(step.seconds, variables)
-                if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0:
-                    return Preparation("failed", reason=f"seconds is {seconds!r}, not a number of seconds")
+                number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+                if not number or not 0 <= seconds <= MAX_DELAY_S:
+                    reason = f"seconds is {seconds!r}, not a number from 0 to {MAX_DELAY_S:g}"
+                    return Preparation("failed", reason=reason)
                 return Preparation("ready", seconds=float(seconds))
 
     async def _tool(self, work: _Work, name: str, arguments: Mapping[str, Any]) -> Preparation:
@@ -243,8 +247,10 @@ class Preparer:
         """Go on with the conversation in which an effect was claimed; without one, begin anew."""
         if work.attempt == 1 or not await self._effects.of_step(work.run.id, work.label):
             return work.attempt
-        before = await self._rows.prepared(work.run.id, work.label, work.attempt - 1)
-        return before.conversation if before else work.attempt
+        for attempt in range(work.attempt - 1, 0, -1):  # those that policy refused were not prepared
+            if before := await self._rows.prepared(work.run.id, work.label, attempt):
+                return before.conversation
+        return work.attempt
 
     async def _approval(self, work: _Work, step: ApprovalStep, variables: Mapping[str, Any]) -> Preparation:
         action = Action("decision", step.id, expressions.render(step.with_, variables))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from aos.kernel.reasons import short
 from aos.services.inference.messages import ModelReply
 from aos.services.runs.values import Values
 from aos.services.storage.ports import AlreadyExists, Rows
@@ -13,6 +14,7 @@ from aos.services.storage.ports import AlreadyExists, Rows
 PREPARED = "prepared"
 RESULTS = "results"
 JOURNAL = "journal"
+CLOSINGS = "closings"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +72,30 @@ class StepRows:
         self._rows = rows
         self._values = values
 
+    @property
+    def values(self) -> Values:
+        """Where large values of the steps lie."""
+        return self._values
+
+    async def close(self, run: str, label: str, attempt: int, failed: StepResult) -> None:
+        """Write that the attempt is to fail so, before its effects are looked at: none is begun after this.
+
+        Whoever claims an effect looks for this row after its claim; so one of the two sees the other.
+        """
+        value = {"reason": short(failed.reason), "retryable": failed.retryable}
+        await self._insert(CLOSINGS, run, _key(label, attempt), value)
+
+    async def closing(self, run: str, label: str, attempt: int) -> StepResult | None:
+        """Return how the attempt is about to fail, or None."""
+        row = await self._rows.get(CLOSINGS, run, _key(label, attempt))
+        return None if row is None else StepResult("failed", **row.value)
+
     async def write_prepared(self, run: str, label: str, attempt: int, prepared: Prepared) -> None:
         """Write what the attempt is to do, unless it was written before."""
-        value = asdict(prepared) | {"arguments": await self._values.keep(run, prepared.arguments)}
+        value = asdict(prepared) | {
+            "arguments": await self._values.keep(run, prepared.arguments),
+            "task": await self._values.keep(run, prepared.task),
+        }
         await self._insert(PREPARED, run, _key(label, attempt), value)
 
     async def prepared(self, run: str, label: str, attempt: int) -> Prepared | None:
@@ -80,11 +103,15 @@ class StepRows:
         row = await self._rows.get(PREPARED, run, _key(label, attempt))
         if row is None:
             return None
-        return Prepared(**(row.value | {"arguments": await self._values.load(run, row.value["arguments"])}))
+        kept = {name: await self._values.load(run, row.value[name]) for name in ("arguments", "task")}
+        return Prepared(**(row.value | kept))
 
     async def write_result(self, run: str, label: str, attempt: int, result: StepResult) -> StepResult:
         """Write how the attempt ended, unless it has ended; return how it ended."""
-        value = asdict(result) | {"output": await self._values.keep(run, result.output)}
+        value = asdict(result) | {
+            "output": await self._values.keep(run, result.output),
+            "reason": short(result.reason),
+        }
         await self._insert(RESULTS, run, _key(label, attempt), value)
         written = await self.result(run, label, attempt)
         assert written is not None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from aos.kernel.agents.definition import AgentDefinition, Effect
 from aos.kernel.canonical import Json
-from aos.kernel.errors import InvalidInput, NotFound
+from aos.kernel.errors import InvalidInput, NotFound, TooLarge
 from aos.kernel.governance.audit.records import FactType
 from aos.kernel.governance.effects import (
     Act,
@@ -26,11 +26,13 @@ from aos.kernel.governance.effects import (
 )
 from aos.kernel.governance.policy import PolicyDecision, PolicyEngine, Verdict
 from aos.kernel.messaging.step_message import StepMessage
+from aos.kernel.reasons import excerpt
 from aos.sdk import AnyTool, Application, Memory, ToolContext, ToolFailed
 from aos.services.audit.facts import Facts
 from aos.services.effects.effects import EffectKey, Effects
 from aos.services.environment.clock import Clock
 from aos.services.steps.questions import Place, may_call, tool_action
+from aos.services.steps.rows import StepRows
 
 LEASE_MARGIN_S = 5.0
 """How much longer than the tool's deadline a lease lasts: clocks differ, and settling takes time."""
@@ -87,6 +89,7 @@ class ToolCalls:
         self,
         *,
         application: Application,
+        rows: StepRows,
         effects: Effects,
         facts: Facts,
         policy: PolicyEngine,
@@ -94,6 +97,7 @@ class ToolCalls:
         clock: Clock,
     ) -> None:
         self._application = application
+        self._rows = rows
         self._effects = effects
         self._facts = facts
         self._policy = policy
@@ -119,17 +123,14 @@ class ToolCalls:
             end = await self._plain(tool, call)
         else:
             end = await self._effect(tool, call, decision)
-        return CallEnd(
-            end.kind, end.value, end.reason, end.retryable, end.effect, end.at, (decided, *end.facts)
-        )
+        return _after_facts((decided,), end)
 
     async def _plain(self, tool: AnyTool, call: Call) -> CallEnd:
         """Call a tool that changes nothing: again, whenever there is doubt."""
         try:
-            async with asyncio.timeout(tool.definition.timeout_s):
-                value = await tool.call(call.arguments, self._context(tool, call))
+            value = await _in_time(tool, tool.call(call.arguments, self._context(tool, call)))
         except ToolFailed as error:
-            return CallEnd("refused", reason=error.message, retryable=error.retryable)
+            return CallEnd("refused", reason=excerpt(error.message), retryable=error.retryable)
         except Exception as error:  # noqa: BLE001 - whatever a tool raises is its step's failure
             return CallEnd("failed", reason=_reason(tool, error), retryable=True)
         return CallEnd("ok", value)
@@ -145,19 +146,29 @@ class ToolCalls:
         )
         match claim:
             case Settled(outcome):
-                return await self._settled(call, outcome)
+                claims = await self._claims(call, await self._effects.get(key))
+                return _after_facts(claims, await self._settled(call, outcome))
             case Wait(until):
                 return CallEnd("later", at=until, reason=f"another attempt calls {call.tool}")
             case Unknown(record):
-                return await self._unknown(call, record)
+                return _after_facts(await self._claims(call, record), await self._unknown(call, record))
             case ArgumentsChanged():
                 return CallEnd("refused", reason=f"{call.tool} was claimed with other arguments")
             case Act(record) | Query(record):
-                claimed = await self._claimed(call, record)
+                claims = await self._claims(call, record)
+                if await self._rows.closing(call.message.run, call.message.label, call.message.attempt):
+                    return _after_facts(claims, await self._stood_down(key, record))
                 end = await self._act(tool, call, key, record, ask=isinstance(claim, Query))
-                return CallEnd(
-                    end.kind, end.value, end.reason, end.retryable, end.effect, end.at, (claimed, *end.facts)
-                )
+                return _after_facts(claims, end)
+
+    async def _stood_down(self, key: EffectKey, held: EffectRecord) -> CallEnd:
+        """Make no call: the attempt was ended while its worker went on, and whoever ended it did not see
+        this claim."""
+        if held.epoch == 1:
+            await self._effects.give_back(key, held)
+        else:
+            await self._effects.lapse(key, held)  # an earlier call may have happened
+        return CallEnd("failed", reason="the attempt was ended meanwhile", retryable=True)
 
     async def _act(
         self, tool: AnyTool, call: Call, key: EffectKey, held: EffectRecord, *, ask: bool
@@ -166,28 +177,35 @@ class ToolCalls:
         value = None
         try:
             if ask:
-                async with asyncio.timeout(tool.definition.timeout_s):
-                    value = await tool.query(context)
+                value = await _in_time(tool, tool.query(context))
         except Exception as error:  # noqa: BLE001 - whatever it raises, nothing is known of the earlier call
             return await self._in_doubt(tool, call, key, held, _reason(tool, error))
         try:
             if value is None:
-                async with asyncio.timeout(tool.definition.timeout_s):
-                    value = await tool.call(call.arguments, context)
+                value = await _in_time(tool, tool.call(call.arguments, context))
         except ToolFailed as error:
             return await self._did_not_happen(call, key, held, error)
         except Exception as error:  # noqa: BLE001 - whatever a tool raises leaves its outcome in doubt
             return await self._in_doubt(tool, call, key, held, _reason(tool, error))
-        record = await self._effects.settle(key, held, Outcome(ok=True, value=value))
+        kept = await self._kept(call, value)
+        record = await self._effects.settle(key, held, Outcome(ok=True, value=kept))
         return await self._after(call, record)
+
+    async def _kept(self, call: Call, value: Json) -> dict[str, Json]:
+        """Return what the effect's row holds of a result; of one that no store takes, how large it was."""
+        try:
+            return await self._rows.values.keep(call.message.run, value)
+        except TooLarge as error:
+            return {"value": {"error": error.message}}
 
     async def _did_not_happen(
         self, call: Call, key: EffectKey, held: EffectRecord, error: ToolFailed
     ) -> CallEnd:
+        reason = excerpt(error.message)
         if error.retryable and call.agent is None:
             await self._effects.give_back(key, held)
-            return CallEnd("failed", reason=error.message, retryable=True)
-        outcome = Outcome(ok=False, value={"error": error.message})
+            return CallEnd("failed", reason=reason, retryable=True)
+        outcome = Outcome(ok=False, value={"error": reason})
         return await self._after(call, await self._effects.settle(key, held, outcome))
 
     async def _in_doubt(
@@ -209,12 +227,15 @@ class ToolCalls:
         return CallEnd("later", at=record.lease_until, reason=f"another attempt calls {call.tool}")
 
     async def _settled(self, call: Call, outcome: Outcome) -> CallEnd:
-        payload: dict[str, Json] = {"tool": call.tool, "ok": outcome.ok, "value": outcome.value}
+        value = outcome.value
+        if outcome.ok and isinstance(value, dict):  # else only an operator says that it happened
+            value = await self._rows.values.load(call.message.run, value)
+        payload: dict[str, Json] = {"tool": call.tool, "ok": outcome.ok, "value": value}
         if outcome.operator:
             payload["operator"] = outcome.operator
         fact = await self._fact(call, "settled", FactType.EFFECT_SETTLED, payload)
         if outcome.ok:
-            return CallEnd("ok", outcome.value, effect=True, facts=(fact,))
+            return CallEnd("ok", value, effect=True, facts=(fact,))
         error = outcome.value.get("error") if isinstance(outcome.value, dict) else None
         return CallEnd("refused", reason=str(error or f"{call.tool} failed"), facts=(fact,))
 
@@ -223,6 +244,12 @@ class ToolCalls:
         fact = await self._fact(call, f"unknown.{record.epoch}", FactType.EFFECT_UNKNOWN, payload)
         reason = f"the outcome of effect {record.id} ({call.tool}) is unknown: {record.note}"
         return CallEnd("parked", reason=reason, facts=(fact,))
+
+    async def _claims(self, call: Call, record: EffectRecord) -> tuple[str, ...]:
+        """Return the facts of all claims so far: those of a worker that died came before what follows."""
+        earlier = [self._fact_id(call, f"claimed.{epoch}") for epoch in range(1, record.epoch)]
+        written = [fact for fact in earlier if await self._facts.read(call.message.run, fact)]
+        return (*written, await self._claimed(call, record))
 
     async def _claimed(self, call: Call, record: EffectRecord) -> str:
         payload: dict[str, Json] = {
@@ -240,11 +267,19 @@ class ToolCalls:
         return await self._fact(call, suffix, FactType.POLICY_DECIDED, payload)
 
     async def _fact(self, call: Call, suffix: str, kind: FactType, payload: dict[str, Json]) -> str:
-        where = f"{call.message.label}.{call.turn}.{call.index}"
         subject: dict[str, str | int] = {"step": call.message.label, "effect": call.id, "tool": call.tool}
         return await self._facts.write(
-            call.message.run, f"{where}.{suffix}", kind, actor=call.actor, subject=subject, payload=payload
+            call.message.run,
+            self._fact_id(call, suffix),
+            kind,
+            actor=call.actor,
+            subject=subject,
+            payload=payload,
         )
+
+    @staticmethod
+    def _fact_id(call: Call, suffix: str) -> str:
+        return f"{call.message.label}.{call.turn}.{call.index}.{suffix}"
 
     def _context(self, tool: AnyTool, call: Call) -> ToolContext:
         return ToolContext(
@@ -257,6 +292,22 @@ class ToolCalls:
         )
 
 
+async def _in_time(tool: AnyTool, result: Awaitable[Json]) -> Json:
+    """Return the result of a tool's code, or raise ``Exception``: nothing of it may end the process."""
+    try:
+        async with asyncio.timeout(tool.definition.timeout_s):
+            return await result
+    except (SystemExit, asyncio.CancelledError) as error:
+        task = asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            raise  # the worker stops
+        raise RuntimeError(f"it raised {type(error).__name__}({error})") from error
+
+
+def _after_facts(facts: tuple[str, ...], end: CallEnd) -> CallEnd:
+    return replace(end, facts=(*facts, *end.facts))
+
+
 def _lease_s(tool: AnyTool) -> float:
     """Return how long an attempt may act: one call, after one question where the target is asked first."""
     calls = 2 if tool.definition.effect is Effect.QUERYABLE else 1
@@ -267,7 +318,7 @@ def _reason(tool: AnyTool, error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return f"tool {tool.name} did not end within {tool.definition.timeout_s:g} s"
     _LOG.warning("tool %s failed", tool.name, exc_info=error)
-    return f"tool {tool.name}: {type(error).__name__}: {error}"
+    return excerpt(f"tool {tool.name}: {type(error).__name__}: {error}")
 
 
 def _denied(tool: str, decision: PolicyDecision) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import Protocol
 
+from aos.kernel.errors import NotFound, Unavailable
 from aos.kernel.governance.audit.records import FactType
 from aos.kernel.governance.effects import EffectState
 from aos.kernel.messaging.step_message import StepMessage
@@ -18,6 +20,9 @@ from aos.services.steps.agent_loop import AgentLoop
 from aos.services.steps.questions import Place
 from aos.services.steps.rows import Prepared, StepResult, StepRows
 from aos.services.steps.tool_calls import Call, CallEnd, ToolCalls
+
+_LOG = logging.getLogger(__name__)
+PUT_OFF_S = 5.0
 
 
 class StepQueue(Protocol):
@@ -59,14 +64,27 @@ class StepWorker:
     async def handle(self, message: StepMessage) -> None:
         """Run the step and write its result; a step that has one is only announced again.
 
+        While storage does not answer the message is put off: its deliveries are for workers that die.
+
         Raises:
-            Unavailable: no result could be written: the message is to be delivered again.
+            Unavailable: no result could be written, and the queue does not answer either.
         """
-        if message.conclude is not None:
-            await self.give_up(message, message.conclude)
-            return
+        try:
+            if message.conclude is not None:
+                await self._give_up(message, message.conclude)
+            else:
+                await self._work(message)
+        except Unavailable as error:
+            await self._put_off(message, error)
+
+    async def _put_off(self, message: StepMessage, error: Unavailable) -> None:
+        _LOG.warning("step %s of run %s is put off: %s", message.label, message.run, error.message)
+        await self._queue.send(message.again(), at=self._clock() + PUT_OFF_S)
+
+    async def _work(self, message: StepMessage) -> None:
         if await self._rows.result(message.run, message.label, message.attempt) is None:
-            end = await self._run(message)
+            closing = await self._rows.closing(message.run, message.label, message.attempt)
+            end = await (self._charged(message, closing) if closing else self._run(message))
             if isinstance(end, StepResult) and end.result == "failed":
                 end = await self._weighed(message, end)
             if isinstance(end, CallEnd):
@@ -77,6 +95,12 @@ class StepWorker:
 
     async def give_up(self, message: StepMessage, reason: str) -> None:
         """End a step whose message could not be worked on: it failed for good."""
+        try:
+            await self._give_up(message, reason)
+        except Unavailable as error:
+            await self._put_off(message.concluding(reason), error)
+
+    async def _give_up(self, message: StepMessage, reason: str) -> None:
         at = await self.conclude(message, reason, retryable=False)
         if at is None:
             await self._ring(message)
@@ -91,6 +115,7 @@ class StepWorker:
         """
         if await self._rows.result(message.run, message.label, message.attempt) is None:
             failed = StepResult("failed", reason=reason, retryable=retryable)
+            await self._rows.close(message.run, message.label, message.attempt, failed)
             end = await self._closed(message, await self._charged(message, failed))
             if isinstance(end, CallEnd):
                 return end.at
@@ -113,6 +138,7 @@ class StepWorker:
 
     async def _weighed(self, message: StepMessage, failed: StepResult) -> StepResult | CallEnd:
         """Say of a failure whether it leaves an effect in doubt; one that no attempt follows is closed."""
+        await self._rows.close(message.run, message.label, message.attempt, failed)
         effects = await self._effects.of_step(message.run, message.label)
         if not any(record.state is EffectState.CLAIMED for _, record in effects):
             return failed
@@ -157,7 +183,10 @@ class StepWorker:
         workflow = await self._definitions.snapshot(run.workflow, run.definition)
         place = Place(run.tenant, run.id, message.label, workflow, run.cost_micro_usd)
         if prepared.kind == "agent":
-            return await self._loop.run(message, prepared, place)
+            try:
+                return await self._loop.run(message, prepared, place)
+            except NotFound as error:  # the application was deployed again without it
+                return await self._charged(message, StepResult("failed", reason=error.message))
         return await self._tool(message, prepared, place)
 
     async def _tool(self, message: StepMessage, prepared: Prepared, place: Place) -> StepResult | CallEnd:

@@ -269,6 +269,7 @@ def test_an_approval_that_nobody_gives_expires_unless_it_was_given_at_the_last_m
 def test_a_step_that_policy_sends_to_approval_is_dispatched_again_once_approved() -> None:
     shell = start(planned("a"))
     shell.finish("a", "needs_approval")
+    assert shell.take(StartTimer, "a").at > 600_000  # a person has a week, however short the step's time is
     assert RunStep("a", 2) in shell.feed(ApprovalRead("a", "approved", "ann"))
 
 
