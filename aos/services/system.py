@@ -18,7 +18,7 @@ from aos.services.governance.cedar import CedarEngine
 from aos.services.governance.signer import LocalSigner
 from aos.services.inference.factory import make_model_client
 from aos.services.inference.ports import ModelClient
-from aos.services.inference.prices import make_price_table
+from aos.services.inference.prices import PriceTable, make_price_table
 from aos.services.messaging.steps import ServiceBusStepQueue
 from aos.services.runs.approvals import Approvals
 from aos.services.runs.doorbells import Doorbells, Orchestrations
@@ -61,6 +61,27 @@ class System:
     model: ModelClient
 
 
+@dataclass(frozen=True, slots=True)
+class _Stores:
+    """What is kept in rows and blobs, whatever the application."""
+
+    storage: Storage
+    values: Values
+    facts: Facts
+    effects: Effects
+    approvals: Approvals
+    steps: StepRows
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """What the application brings, checked: what may run, and what it may do."""
+
+    application: Application
+    policy: CedarEngine
+    definitions: Definitions
+
+
 def open_system(
     settings: Settings, orchestrations: Orchestrations, queue: StepQueue, *, clock: Clock = system_clock
 ) -> System:
@@ -71,47 +92,26 @@ def open_system(
         InvalidDefinition: one of the application's workflows is not valid.
     """
     application = load_application(settings.application)
-    storage = open_storage(settings)
-    rows = storage.rows
-    policies = [application.policies] if application.policies else []
-    policy = CedarEngine.load(policies, [tool.definition for tool in application.tools])
-    definitions = Definitions(rows, application)
-    definitions.all()
-    values = Values(storage.blobs)
-    facts, effects = Facts(rows, values, clock), Effects(rows, clock)
-    approvals, doorbells = Approvals(rows, clock), Doorbells(rows, orchestrations, clock)
+    stores = _open_stores(settings, clock)
+    rules = _open_rules(application, stores)
+    doorbells = Doorbells(stores.storage.rows, orchestrations, clock)
     runs = Runs(
-        rows=rows,
-        values=values,
-        definitions=definitions,
+        rows=stores.storage.rows,
+        values=stores.values,
+        definitions=rules.definitions,
         doorbells=doorbells,
         clock=clock,
         tenant=settings.tenant,
     )
-    steps = StepRows(rows, values)
-    memory = StoredMemory(rows, settings.tenant, application.name)
-    calls = ToolCalls(
-        application=application,
-        rows=steps,
-        effects=effects,
-        facts=facts,
-        policy=policy,
-        memory=memory,
-        clock=clock,
-    )
-    model = _model(settings)
-    prices = make_price_table(settings.model_price_input, settings.model_price_output)
-    for agent in application.agents:
-        prices.price(model.model_for(agent.definition.model))  # a model without a price is refused now
-    loop = AgentLoop(
-        application=application,
-        model=model,
-        prices=prices,
-        rows=steps,
+    model = _open_model(settings)
+    worker = _make_worker(
+        settings,
+        stores,
+        rules,
         runs=runs,
-        calls=calls,
-        facts=facts,
-        policy=policy,
+        model=model,
+        orchestrations=orchestrations,
+        queue=queue,
         clock=clock,
     )
     signer = LocalSigner.open(settings.data / "signing-key.pem")
@@ -119,52 +119,124 @@ def open_system(
         settings=settings,
         clock=clock,
         application=application,
-        storage=storage,
+        storage=stores.storage,
         signer=signer,
-        keys=KeyStore(rows, clock=clock),
-        definitions=definitions,
-        values=values,
+        keys=KeyStore(stores.storage.rows, clock=clock),
+        definitions=rules.definitions,
+        values=stores.values,
         runs=runs,
-        approvals=approvals,
-        effects=effects,
-        facts=facts,
-        log=RunLog(storage, settings.tenant, signer),
+        approvals=stores.approvals,
+        effects=stores.effects,
+        facts=stores.facts,
+        log=RunLog(stores.storage, settings.tenant, signer),
         doorbells=doorbells,
-        operations=Operations(
-            definitions=definitions,
-            runs=runs,
-            approvals=approvals,
-            effects=effects,
-            doorbells=doorbells,
-            policy=policy,
-        ),
-        preparer=Preparer(
-            application=application,
-            definitions=definitions,
-            runs=runs,
-            values=values,
-            rows=steps,
-            approvals=approvals,
-            effects=effects,
-            facts=facts,
-            policy=policy,
-        ),
-        steps=steps,
-        worker=StepWorker(
-            definitions=definitions,
-            runs=runs,
-            rows=steps,
-            effects=effects,
-            facts=facts,
-            loop=loop,
-            calls=calls,
-            queue=queue,
-            orchestrations=orchestrations,
-            clock=clock,
-        ),
+        operations=_make_operations(stores, rules, runs, doorbells),
+        preparer=_make_preparer(stores, rules, runs),
+        steps=stores.steps,
+        worker=worker,
         queue=queue,
         model=model,
     )
+
+
+def _open_stores(settings: Settings, clock: Clock) -> _Stores:
+    storage = open_storage(settings)
+    values = Values(storage.blobs)
+    return _Stores(
+        storage=storage,
+        values=values,
+        facts=Facts(storage.rows, values, clock),
+        effects=Effects(storage.rows, clock),
+        approvals=Approvals(storage.rows, clock),
+        steps=StepRows(storage.rows, values),
+    )
+
+
+def _open_rules(application: Application, stores: _Stores) -> _Rules:
+    policies = [application.policies] if application.policies else []
+    policy = CedarEngine.load(policies, [tool.definition for tool in application.tools])
+    definitions = Definitions(stores.storage.rows, application)
+    definitions.all()  # a workflow that is not valid is refused now
+    return _Rules(application, policy, definitions)
+
+
+def _make_operations(stores: _Stores, rules: _Rules, runs: Runs, doorbells: Doorbells) -> Operations:
+    return Operations(
+        definitions=rules.definitions,
+        runs=runs,
+        approvals=stores.approvals,
+        effects=stores.effects,
+        doorbells=doorbells,
+        policy=rules.policy,
+    )
+
+
+def _make_preparer(stores: _Stores, rules: _Rules, runs: Runs) -> Preparer:
+    return Preparer(
+        application=rules.application,
+        definitions=rules.definitions,
+        runs=runs,
+        values=stores.values,
+        rows=stores.steps,
+        approvals=stores.approvals,
+        effects=stores.effects,
+        facts=stores.facts,
+        policy=rules.policy,
+    )
+
+
+def _make_worker(
+    settings: Settings,
+    stores: _Stores,
+    rules: _Rules,
+    *,
+    runs: Runs,
+    model: ModelClient,
+    orchestrations: Orchestrations,
+    queue: StepQueue,
+    clock: Clock,
+) -> StepWorker:
+    application = rules.application
+    calls = ToolCalls(
+        application=application,
+        rows=stores.steps,
+        effects=stores.effects,
+        facts=stores.facts,
+        policy=rules.policy,
+        memory=StoredMemory(stores.storage.rows, settings.tenant, application.name),
+        clock=clock,
+    )
+    loop = AgentLoop(
+        application=application,
+        model=model,
+        prices=_price_every_agent(settings, application, model),
+        rows=stores.steps,
+        runs=runs,
+        calls=calls,
+        facts=stores.facts,
+        policy=rules.policy,
+        clock=clock,
+    )
+    return StepWorker(
+        definitions=rules.definitions,
+        runs=runs,
+        rows=stores.steps,
+        effects=stores.effects,
+        facts=stores.facts,
+        loop=loop,
+        calls=calls,
+        queue=queue,
+        orchestrations=orchestrations,
+        clock=clock,
+    )
+
+
+def _price_every_agent(settings: Settings, application: Application, model: ModelClient) -> PriceTable:
+    """The prices; a model without one is refused now."""
+    prices = make_price_table(settings.model_price_input, settings.model_price_output)
+    for agent in application.agents:
+        prices.price(model.model_for(agent.definition.model))
+    return prices
 
 
 def open_storage(settings: Settings) -> Storage:
@@ -191,7 +263,7 @@ def open_queue(settings: Settings) -> ServiceBusStepQueue:
     return ServiceBusStepQueue(settings.service_bus_connection.get_secret_value())
 
 
-def _model(settings: Settings) -> ModelClient:
+def _open_model(settings: Settings) -> ModelClient:
     if settings.model == "mock":
         return make_model_client("mock")
     return make_model_client(
