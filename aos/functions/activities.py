@@ -125,6 +125,13 @@ async def expire_step(message: Json) -> float | None:
 
 
 @blueprint.activity_trigger(input_name="work")
+async def close_step(work: Json) -> float | None:
+    """End an attempt that does not begin; return when to come back if an effect may still be under way."""
+    step = StepMessage.from_json(work["message"])
+    return await system().worker.conclude(step, work["reason"], retryable=False)
+
+
+@blueprint.activity_trigger(input_name="work")
 async def settle_approval(work: Json) -> Json:
     """Read an approval, after closing it if that is asked."""
     aos, run, step = system(), str(work["run"]), str(work["step"])

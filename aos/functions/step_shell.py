@@ -9,12 +9,14 @@ from typing import Any
 from durabletask.entities import EntityInstanceId
 from durabletask.task import OrchestrationContext, Task, TaskFailedError, when_any
 
-from aos.functions.outcomes import PATIENT, Json, rows, said
+from aos.functions.outcomes import ENDURING, PATIENT, Json, rows, said
 from aos.kernel.messaging.step_message import StepMessage, step_label
 from aos.services.environment.clock import timestamp
 
 FIRST_POLL_S = 5.0
 MAX_POLL_S = 300.0
+PAUSE_S = 1.0
+"""Between two tries to end a step: clocks differ, and what is due for one is not yet for another."""
 
 type Steps[T] = Generator[Task[Any], Any, T]
 
@@ -31,17 +33,19 @@ class StepShell:
 
     def run(self) -> Steps[Json]:
         """Return how the attempt ended."""
-        prepared: Json = yield self._activity("prepare_step", self._work)
+        try:
+            prepared: Json = yield self._activity("prepare_step", self._work)
+        except TaskFailedError as error:
+            return (yield from self._not_begun(f"the step could not be prepared: {error}"))
         self._facts += rows(prepared["facts"])
+        if prepared["result"] == "failed":
+            return (yield from self._not_begun(prepared["reason"]))
         if prepared["result"] != "ready":
             return self._outcome(prepared["result"], reason=prepared["reason"])
-        refusal = yield from self._reserve(prepared["reserve_micro_usd"])
-        if refusal is None and prepared["agent"]:
-            refusal = yield from self._assign(prepared["agent"], prepared["agent_definition"])
-            if refusal is not None:
-                self._release()
+        refusal = yield from self._admitted(prepared)
         if refusal is not None:
-            return self._outcome("failed", reason=refusal)
+            self._release()
+            return (yield from self._not_begun(refusal))
         try:
             result: Json = yield from self._work_it()
         except TaskFailedError as error:
@@ -52,8 +56,33 @@ class StepShell:
             self._finish(prepared["agent"], ok=result["result"] == "completed")
         return self._outcome(**result)
 
+    def _not_begun(self, reason: str) -> Steps[Json]:
+        """Fail; a later attempt finds out first what became of the effects that earlier ones left open."""
+        if self._work["attempt"] == 1:
+            return self._outcome("failed", reason=reason)
+        message = self._message(self._now)
+        while True:
+            close = {"message": message, "reason": reason}
+            later: float | None = yield self._activity("close_step", close)
+            if later is None:
+                break
+            yield self._context.create_timer(self._due(later))
+        result: Json = yield self._activity("read_result", message)
+        self._facts += rows(result.pop("facts"))
+        return self._outcome(**result)
+
+    def _admitted(self, prepared: Json) -> Steps[str | None]:
+        """Return why budgets or the agent do not take the step, if they do not."""
+        try:
+            refusal = yield from self._reserve(prepared["reserve_micro_usd"])
+            if refusal is None and prepared["agent"]:
+                refusal = yield from self._assign(prepared["agent"], prepared["agent_definition"])
+        except TaskFailedError as error:
+            return f"the step could not be admitted: {error}"
+        return refusal
+
     def _reserve(self, amount: int) -> Steps[str | None]:
-        """Reserve the step's ceiling with every budget in turn; a refusal gives back what was taken."""
+        """Reserve the step's ceiling with every budget in turn, up to the first that refuses."""
         if amount == 0:
             return None
         for budget in self._work["budgets"]:
@@ -68,7 +97,6 @@ class StepShell:
             if answer["result"] != "reserved":
                 available = answer.get("available", 0)
                 self._say("budget.refused", payload | {"available_micro_usd": available})
-                self._release()
                 left, asked = available / 1_000_000, amount / 1_000_000
                 return f"budget {budget['key']} has {left:g} USD left, and {asked:g} are asked"
             self._held.append(budget["key"])
@@ -81,19 +109,12 @@ class StepShell:
         if answer["result"] == "assigned":
             self._say("agent.assigned", {"agent": agent})
             return None
-        self._say("agent.refused", {"agent": agent, "state": answer["state"], "reason": answer["reason"]})
+        self._say("agent.refused", {"agent": agent, "state": answer.get("state"), "reason": answer["reason"]})
         return f"agent {agent} takes no work: {answer['reason']}"
 
     def _work_it(self) -> Steps[Json]:
         deadline = self._now + timedelta(seconds=self._work["timeout_s"])
-        message = StepMessage(
-            run=self._work["run"],
-            step=self._work["step"],
-            attempt=self._work["attempt"],
-            compensation=self._work["compensation"],
-            final=self._work["final"],
-            deadline=deadline.timestamp(),
-        ).to_json()
+        message = self._message(deadline)
         yield self._activity("dispatch_step", message)
         self._say("step.dispatched", {"deadline": timestamp(deadline.timestamp())})
         rung = self._context.wait_for_external_event("result")
@@ -111,7 +132,20 @@ class StepShell:
             until = min(self._now + timedelta(seconds=wait), deadline)
             if self._now >= deadline:
                 later: float | None = yield self._activity("expire_step", message)
-                until = datetime.fromtimestamp(later, UTC) if later else self._now
+                until = self._due(later) if later else self._now
+
+    def _message(self, deadline: datetime) -> Json:
+        return StepMessage(
+            run=self._work["run"],
+            step=self._work["step"],
+            attempt=self._work["attempt"],
+            compensation=self._work["compensation"],
+            final=self._work["final"],
+            deadline=deadline.timestamp(),
+        ).to_json()
+
+    def _due(self, at: float) -> datetime:
+        return max(datetime.fromtimestamp(at, UTC), self._now + timedelta(seconds=PAUSE_S))
 
     def _settle(self, cost: int) -> None:
         for key in self._held:
@@ -136,7 +170,8 @@ class StepShell:
         self._facts.append(said(fact_id, kind, timestamp(self._now.timestamp()), subject, payload))
 
     def _activity(self, name: str, value: Json) -> Task[Any]:
-        return self._context.call_activity(name, input=value, retry_policy=PATIENT)
+        patience = PATIENT if name == "prepare_step" else ENDURING
+        return self._context.call_activity(name, input=value, retry_policy=patience)
 
     def _agent(self, name: str) -> EntityInstanceId:
         return EntityInstanceId("agent", f"{self._work['tenant']}.{name}")
