@@ -97,6 +97,11 @@ class Endpoint:
         self._released.set()
         await self._runner.cleanup()
 
+    async def left(self) -> None:
+        """Wait until nobody is connected."""
+        while self._runner.server is not None and self._runner.server.connections:
+            await asyncio.sleep(0.005)
+
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         self.seen.append(Seen(request.path, dict(request.query), dict(request.headers), body))

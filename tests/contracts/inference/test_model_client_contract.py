@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 
@@ -154,6 +155,12 @@ async def test_a_reply_and_its_message_survive_the_journal(client: ModelClient, 
     assert Message.from_json(json.loads(json.dumps(reply.message().to_json()))) == reply.message()
 
 
-async def test_it_may_be_closed_twice(client: ModelClient) -> None:
+async def test_closing_gives_up_the_connections_and_may_be_done_twice(
+    client: ModelClient, endpoint: Endpoint
+) -> None:
+    script(endpoint, completion("Fine."))
+    await turn(client, [TASK])
     await client.close()
+    async with asyncio.timeout(10):
+        await endpoint.left()
     await client.close()

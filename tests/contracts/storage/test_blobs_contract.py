@@ -66,8 +66,11 @@ async def test_deleting_an_owner_removes_its_values_and_no_others(storage: Stora
 
 
 async def test_deleting_from_a_container_never_written_to_is_fine(storage: Storage) -> None:
+    ref = Ref("0" * 64, 1)
     await storage.blobs.delete_owner("nothing", "run-1")
-    await storage.blobs.delete("nothing", "run-1", Ref("0" * 64, 1))
+    await storage.blobs.delete("nothing", "run-1", ref)
+    with pytest.raises(NotFound):
+        await storage.blobs.get("nothing", "run-1", ref)
 
 
 async def test_an_owner_may_be_written_to_while_it_is_deleted(storage: Storage) -> None:
