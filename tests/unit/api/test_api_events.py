@@ -98,16 +98,15 @@ async def test_who_saw_everything_of_a_run_that_goes_on_waits_for_more(api: Api)
 async def test_the_end_is_told_when_the_run_s_row_tells_it_too(api: Api):
     run = await begun(api)
     await api.record(run, FactType.RUN_ENDED)
-    async with followed(api, run) as (_, messages):
-        assert (await anext(messages)).event == "run.started"
-        ending = asyncio.ensure_future(anext(messages))
-        await asyncio.sleep(0.2)
-        assert not ending.done()
-        await api.system.runs.update(
-            run, lambda row: row.changed(status=RunStatus.COMPLETED, ended_at=row.created_at)
-        )
-        assert (await ending).event == "run.ended"
-        assert (await api.show(run))["status"] == "completed"
+    chunks = follow(api.system, run, 0, heartbeat_s=0.0)
+    assert b"event: run.ended" not in await anext(chunks)
+    assert [await anext(chunks) for _ in range(3)] == [b": heartbeat\n\n"] * 3  # it looks again and again
+    await api.system.runs.update(
+        run, lambda row: row.changed(status=RunStatus.COMPLETED, ended_at=row.created_at)
+    )
+    told = b"".join([chunk async for chunk in chunks])
+    assert b"event: run.ended" in told
+    assert (await api.show(run))["status"] == "completed"
 
 
 async def test_a_stream_stops_at_once_when_its_client_goes_away(api: Api, monkeypatch: pytest.MonkeyPatch):
