@@ -211,13 +211,15 @@ async def test_a_client_that_goes_away_while_it_sends_is_no_error(api: Api, capl
     before = api.fingerprint()
     head = (
         f"POST {START} HTTP/1.1\r\nHost: aos\r\nAuthorization: Bearer {api.keys['operator']}\r\n"
-        'Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"input": '
+        "Content-Type: application/json\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n"
     )
     host, port = api.url.removeprefix("http://").split(":")
-    _, writer = await asyncio.open_connection(host, int(port))
+    reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(head.encode())
+    begun = await asyncio.wait_for(reader.readline(), 10)
+    assert begun == b"HTTP/1.1 100 Continue\r\n"  # the server says so when the body is waited for
+    writer.write(b'{"input": ')
     await writer.drain()
-    await asyncio.sleep(0.1)
     writer.close()
     await writer.wait_closed()
     for _ in range(3):
