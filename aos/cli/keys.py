@@ -47,7 +47,7 @@ def create(
 @keys.command("list")
 def show(context: typer.Context, *, data: Data = DEFAULT_DATA, json: AsJson = False) -> int:
     """List the keys, revoked ones too; never their text."""
-    found = with_keys(data, lambda store, tenant: store.list(tenant))
+    found = with_keys(data, lambda store, tenant: store.list(tenant), existing=True)
     if wants_json(context, json):
         document({"keys": [_shown(record) for record in found]})
         return ExitCode.OK
@@ -68,7 +68,7 @@ def revoke(
     json: AsJson = False,
 ) -> int:
     """Make a key useless for good."""
-    record = with_keys(data, lambda store, tenant: store.revoke(tenant, key_id))
+    record = with_keys(data, lambda store, tenant: store.revoke(tenant, key_id), existing=True)
     if wants_json(context, json):
         document(_shown(record))
     else:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aos.kernel.errors import InvalidSetting
+from aos.kernel.errors import InvalidSetting, NotFound
 
 if TYPE_CHECKING:
     from aos.services.auth import KeyRecord, KeyStore
@@ -50,16 +50,37 @@ def place(data: Path) -> dict[str, str]:
     }
 
 
-def with_keys[T](data: Path, work: Callable[[KeyStore, str], Awaitable[T]]) -> T:
-    """Do the work on the keys in storage, with the tenant's name.
+def check_state(data: Path) -> None:
+    """Check that the storage and the signing key of the settings can be used, before anything is started.
+
+    Raises:
+        InvalidSetting: a setting is wrong, or one of them cannot be used.
+    """
+    from aos.services.governance.signer import LocalSigner  # noqa: PLC0415 - 0.2 s, not for `--help`
+
+    settings = _settings(data)
+    asyncio.run(_on_keys(settings, lambda keys, tenant: keys.list(tenant)))
+    LocalSigner.open(settings.data / "signing-key.pem")
+
+
+def with_keys[T](data: Path, work: Callable[[KeyStore, str], Awaitable[T]], *, existing: bool = False) -> T:
+    """Do the work on the keys in storage, with the tenant's name; ``existing``: make no storage for it.
 
     Raises:
         InvalidSetting: a setting is wrong, or the storage cannot be used.
+        NotFound: nothing exists, and it should.
     """
+    settings = _settings(data)
+    if existing and settings.storage == "local" and not settings.data.is_dir():
+        raise NotFound(f"there is no state of AOS in {data}: it is made by `aos up` or `aos key create`")
+    return asyncio.run(_on_keys(settings, work))
+
+
+def _settings(data: Path) -> Settings:
     os.environ.update(place(data))
     from aos.services.environment.settings import load_settings  # noqa: PLC0415 - 0.3 s, not for `--help`
 
-    return asyncio.run(_on_keys(load_settings(), work))
+    return load_settings()
 
 
 async def _on_keys[T](settings: Settings, work: Callable[[KeyStore, str], Awaitable[T]]) -> T:

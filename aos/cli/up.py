@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from aos.cli.machine import DEFAULT_DATA, first_key, place, require_runtime, with_keys
+from aos.cli.machine import DEFAULT_DATA, check_state, first_key, place, require_runtime, with_keys
 from aos.cli.output import document, say
 from aos.cli.session import AsJson, wants_json
 from aos.kernel.errors import InvalidInput, InvalidSetting
@@ -38,11 +39,15 @@ def up(
 
     folder = app or default_app()
     env: dict[str, str] = {}
+    on_serving = None
     if _is_aos(folder):
         _adopt_settings(folder)
         env = place(data)
-        _show_first_key(data, as_json=wants_json(context, json))
-    return run_host(HostOptions(app=folder, data=data, port=port, env=env, verbose=verbose))
+        check_state(data)
+        on_serving = partial(_show_first_key, data, as_json=wants_json(context, json))
+    return run_host(
+        HostOptions(app=folder, data=data, port=port, env=env, verbose=verbose, on_serving=on_serving)
+    )
 
 
 def default_app() -> Path:
@@ -87,6 +92,7 @@ def _adopt_settings(app: Path) -> None:
 
 
 def _show_first_key(data: Path, *, as_json: bool) -> None:
+    """Make and show the first key, once AOS serves: a start that is refused leaves none behind."""
     made = with_keys(data, first_key)
     if as_json:
         document({"key": made[0] if made else None})

@@ -183,5 +183,14 @@ class _Reviews:
         if not self._json:
             key = self._folder / "audit-key.pem"
             say(f"All came out as it should, in {seconds:.1f} s. Verify a dossier yourself:")
-            say(f"  aos audit verify {self._folder}/dossier-{self._outcomes[0].name}.jsonl --key {key}")
+            dossier = self._folder / f"dossier-{self._outcomes[0].name}.jsonl"
+            say(f"  {_program()} audit verify {dossier} --key {key}")
         return ExitCode.OK
+
+
+def _program() -> str:
+    """Return how to call this program from here: in a virtual environment that is not active, by its path."""
+    here = Path(sys.executable).with_name("aos")
+    if shutil.which("aos") or not here.is_file():
+        return "aos"
+    return str(here.relative_to(Path.cwd())) if here.is_relative_to(Path.cwd()) else str(here)

@@ -137,6 +137,8 @@ class Host:
         await self._open_front(sock, supervisor)
         for listener in self._listeners:
             listener.start()
+        if options.on_serving is not None:
+            await asyncio.to_thread(options.on_serving)
         self._announce()
 
     def _bind(self) -> socket.socket:
@@ -258,7 +260,8 @@ class Host:
 
 def _app_folder(path: Path) -> Path:
     if not path.is_dir():
-        raise HostError(f"the app folder {path} does not exist")
+        problem = "is not a folder" if path.exists() else "does not exist"
+        raise HostError(f"the app folder {path} {problem}")
     return path.resolve()
 
 

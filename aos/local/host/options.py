@@ -1,6 +1,6 @@
 """What a person may choose when starting the host."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
@@ -14,7 +14,8 @@ class HostOptions:
     absent). Port 0 takes any free port. `topology` is a Service Bus emulator configuration.
     `env` is added to the worker's environment and wins over everything else. `grace_s` is how
     long running invocations may take to finish when the host is asked to stop. `log` is where lines go
-    (standard error when `None`).
+    (standard error when `None`). `on_serving` is called, in a thread, once the app is served and
+    before a line says so.
     """
 
     app: Path
@@ -26,3 +27,4 @@ class HostOptions:
     verbose: bool = False
     grace_s: float = 10.0
     log: TextIO | None = None
+    on_serving: Callable[[], None] | None = None

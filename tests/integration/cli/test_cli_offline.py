@@ -71,6 +71,7 @@ def test_a_key_that_cannot_be_one_is_not_repeated(aos: Command) -> None:
 
 
 def test_output_that_nobody_reads_is_no_traceback(aos: Command) -> None:
+    aos("key", "create", "Ada", "--role", "viewer")
     with subprocess.Popen(
         [*AOS, "key", "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=aos.folder, env=aos.env
     ) as process:
@@ -82,6 +83,7 @@ def test_output_that_nobody_reads_is_no_traceback(aos: Command) -> None:
 
 
 def test_a_full_disk_is_one_line(aos: Command) -> None:
+    aos("key", "create", "Ada", "--role", "viewer")
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [*AOS, "key", "list"], stdout=full, stderr=subprocess.PIPE, text=True,
@@ -152,6 +154,14 @@ def test_a_key_is_shown_once_listed_without_its_text_and_revoked(aos: Command) -
     assert made["id"] in listed.stdout
     assert made["key"] not in listed.stdout
     assert revoked["revoked_at"]
+
+
+def test_keys_are_not_looked_for_in_a_mistyped_folder(aos: Command, tmp_path: Path) -> None:
+    done = aos("key", "list", "--data", "mistyped")
+
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "mistyped" in done.stderr
+    assert not (tmp_path / "mistyped").exists()
 
 
 def test_a_setting_that_does_not_exist_is_named(aos: Command) -> None:

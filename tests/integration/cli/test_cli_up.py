@@ -108,6 +108,19 @@ def test_up_on_a_port_in_use_says_so_and_exits_2(aos: Command) -> None:
 
     assert done.returncode == 2
     assert f"port {port}" in done.stderr
+    assert (done.stdout, done.stderr.count("\n")) == ("", 1)
+    assert '"keys": []' in aos("key", "list", "--json").stdout  # so the next start shows the first one
+
+
+def test_up_with_a_signing_key_that_cannot_be_read_says_so_and_exits_2(aos: Command, tmp_path: Path) -> None:
+    key = tmp_path / ".aos" / "aos" / "signing-key.pem"
+    key.parent.mkdir(parents=True)
+    key.write_text("not a key")
+
+    done = aos("up", "--port", "0")
+
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert str(key) in done.stderr
 
 
 def test_demo_reviews_three_proposals_and_all_comes_out_as_it_should(aos: Command, tmp_path: Path) -> None:
@@ -118,7 +131,9 @@ def test_demo_reviews_three_proposals_and_all_comes_out_as_it_should(aos: Comman
     assert "net present value 1,230,191 USD" in done.stdout
     assert "decision   reject" in done.stdout
     assert "released   2,350,000 USD" in done.stdout
-    assert "by mock" in done.stdout
+    assert "by mock\n" in done.stdout
+    hint = done.stdout.splitlines()[-1].split()
+    assert subprocess.run(hint, cwd=tmp_path, env=aos.env, capture_output=True, check=False).returncode == 0
     assert sorted(path.name for path in (tmp_path / "var").iterdir()) == [
         "audit-key.pem", "dossier-battery-storage.jsonl", "dossier-loyalty-platform.jsonl",
         "dossier-warehouse-automation.jsonl",

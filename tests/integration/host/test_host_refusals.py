@@ -123,6 +123,8 @@ async def test_a_bad_settings_file_is_named_with_what_is_wrong(
 
 async def test_a_missing_app_folder_or_script_is_named(tmp_path: Path) -> None:
     assert "nowhere does not exist" in (await refusal(tmp_path / "nowhere", tmp_path)).message
+    (tmp_path / "file").touch()
+    assert "file is not a folder" in (await refusal(tmp_path / "file", tmp_path)).message
     app = make_app(tmp_path)
     (app / "function_app.py").unlink()
     assert "function_app.py does not exist" in (await refusal(app, tmp_path)).message
