@@ -54,8 +54,8 @@ def approval_of(run: dict[str, Any], step: str) -> dict[str, Any]:
     """
     approvals: dict[str, dict[str, Any]] = {approval["step"]: approval for approval in run["approvals"]}
     if step not in approvals:
-        known = ", ".join(approvals) or "no step does"
-        raise NotFound(f"step {step!r} of run {run['id']} asks for no approval; {known}", run=run["id"])
+        asking = f"what asks: {', '.join(approvals)}" if approvals else "no step does"
+        raise NotFound(f"step {step!r} of run {run['id']} asks for no approval; {asking}", run=run["id"])
     return approvals[step]
 
 
@@ -65,7 +65,7 @@ def resolve(
     run_id: RunId,
     effect: Annotated[str, typer.Argument(metavar="EFFECT", help="The id of an effect, as `show` gives it.")],
     happened: Annotated[bool, typer.Option("--happened/--not-happened", help="What came of it.")],
-    reason: Reason,
+    reason: Reason = "no reason was given",
     url: Url = None,
     json: AsJson = False,
 ) -> int:

@@ -26,7 +26,7 @@ class Outcome:
     answers: Mapping[str, Any]
     """What the agents said, of all of them together: npv_usd, payback_years, delivery_risk, score..."""
     models: tuple[str, ...]
-    """Which models answered, as ``provider model``."""
+    """Which models answered, as ``provider model``; the mock has no model."""
     calls: Mapping[str, Any] = field(default_factory=dict)
     """The result of each tool call that changed something, by step; compensations as ``step~undo``."""
     records: int | None = None
@@ -51,7 +51,7 @@ def read_dossier(dossier: bytes) -> tuple[dict[str, Any], tuple[str, ...], dict[
     for leaf, payload in _records(dossier):
         subject = leaf["subject"]
         if leaf["type"] == "model.replied":
-            models[f"{subject['provider']} {subject['model']}"] = None
+            models[" ".join(dict.fromkeys((subject["provider"], subject["model"])))] = None
             answers |= _answer(payload["reply"].get("text"))
         elif leaf["type"] == "effect.settled" and payload["ok"]:
             calls[subject["step"]] = payload["value"]

@@ -293,6 +293,14 @@ def test_approve_of_a_step_that_asks_nothing_is_not_found(aos_as: As, server: Se
     assert done.stderr.endswith("[not_found]\n")
 
 
+def test_resolve_needs_no_reason(aos_as: As, server: Server) -> None:
+    run = begun(server)
+    effect = server.do(server.api.lose(run))
+
+    assert aos_as("operator")("resolve", run, effect, "--happened").returncode == 0
+    assert server.do(server.api.show(run))["effects"][0]["state"] != "unknown"
+
+
 def test_resolve_says_what_came_of_an_effect(aos_as: As, server: Server) -> None:
     run = begun(server)
     effect = server.do(server.api.lose(run))

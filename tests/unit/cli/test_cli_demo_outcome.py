@@ -81,6 +81,7 @@ def test_a_dossier_tells_the_figures_the_models_and_what_was_done() -> None:
         line("model.replied", said, {"reply": {"text": None}}),
         line("model.replied", said, {"reply": {"text": '```json\n{"npv_usd": 5}```'}}),
         line("model.replied", said, {"reply": {"text": '{"decision": "approve"}'}}),
+        line("model.replied", {"provider": "mock", "model": "mock"}, {"reply": {"text": None}}),
         line("effect.settled", {"step": "reserve"}, {"ok": True, "value": {"reserved_usd": 7}}),
         line("effect.settled", {"step": "launch"}, {"ok": False, "value": {"error": "no"}}),
         json.dumps({"leaf": {"type": "model.erased", "subject": {}}}).encode(),
@@ -90,5 +91,5 @@ def test_a_dossier_tells_the_figures_the_models_and_what_was_done() -> None:
     answers, models, calls = read_dossier(dossier)
 
     assert answers == {"npv_usd": 5, "decision": "approve"}
-    assert models == ("openai m-1",)
+    assert models == ("openai m-1", "mock")
     assert calls == {"reserve": {"reserved_usd": 7}}
