@@ -70,8 +70,8 @@ def parse_json(data: bytes) -> Any:
         ) from None
     except RecursionError:
         raise _too_deep() from None
-    except ValueError as error:  # a number of thousands of digits, which Python does not read
-        raise MalformedBody(f"the body holds what cannot be read: {error}") from None
+    except ValueError:  # all else was named above: Python does not read an integer of thousands of digits
+        raise MalformedBody("the body holds a number of too many digits") from None
     _check_depth(value)
     return value
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
-Reason = Annotated[str, Field(pattern=r"\S", max_length=2000)]
+NOT_BLANK = r"\S"
+Reason = Annotated[str, Field(pattern=NOT_BLANK, max_length=2000)]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 RunState = Literal["accepted", "running", "waiting", "completed", "failed", "cancelled"]
 

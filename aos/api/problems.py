@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from aos.api.models import NOT_BLANK
 from aos.kernel import errors
 from aos.kernel.errors import AosError, InvalidInput
 
@@ -126,10 +127,19 @@ def invalid(found: Iterable[Any], *place: str) -> InvalidInput:
     problems = []
     for item in list(found)[:_SHOWN_PROBLEMS]:
         location = place + tuple(item["loc"])
-        problems.append({"in": location[0], "at": _pointer(location[1:]), "message": item["msg"]})
+        problems.append({"in": location[0], "at": _pointer(location[1:]), "message": _message(item)})
     first = problems[0]
     at = f" at {first['at']}" if first["at"] else ""
     return InvalidInput(f"the {first['in']} is not valid{at}: {first['message']}", problems=problems)
+
+
+def _message(item: Mapping[str, Any]) -> str:
+    """Return what is wrong in words of JSON, where pydantic's are of Python or of patterns."""
+    if item["type"] in {"model_type", "dict_type"}:
+        return "Input should be an object"
+    if item.get("ctx", {}).get("pattern") == NOT_BLANK:
+        return "Input should not be blank"
+    return str(item["msg"])
 
 
 def _pointer(location: Iterable[str | int]) -> str:

@@ -100,6 +100,18 @@ async def test_every_body_is_checked(api: Api, path: str, body: bytes):
     assert (await refused(api, 422, path, body))["code"] == "invalid_input"
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "message"),
+    [
+        (START, b"[]", "Input should be an object"),
+        (START, b'{"input": 1}', "Input should be an object"),
+        ("/api/runs/x/cancel", b'{"reason": " "}', "Input should not be blank"),
+    ],
+)
+async def test_what_is_wrong_is_said_in_words_of_json(api: Api, path: str, body: bytes, message: str):
+    assert (await refused(api, 422, path, body))["problems"][0]["message"] == message
+
+
 async def test_an_input_that_does_not_fit_the_workflow_is_told_where(api: Api):
     response = await api.as_("operator").post(START, json={"input": INPUT | {"cash_flows": [1, "two"]}})
     assert response.status_code == 422
