@@ -15,7 +15,10 @@ _EXIT_UNUSABLE = 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGINT or SIGTERM; 2 and one line on stderr if that cannot start."""
-    parser = argparse.ArgumentParser(prog="python -m aos.local.servicebus", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m aos.local.servicebus",
+        description="A broker that the Azure Service Bus SDKs talk to, over AMQP 1.0.",
+    )
     parser.add_argument("--config", required=True, help="topology, in the JSON format of the emulator")
     parser.add_argument("--port", type=int, default=5672, help="port to listen on (0 takes a free one)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
