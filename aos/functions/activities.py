@@ -157,7 +157,7 @@ async def _settled(asked: Asked, run: str) -> list[str]:
         return []
     fact = await system().facts.write(
         run,
-        f"{asked.step}.approval.decided",
+        asked.fact("decided"),
         FactType.APPROVAL_DECIDED,
         actor=approval.actor or "aos",
         subject={"step": asked.step, "action_hash": approval.action_hash},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,10 @@ class Asked:
     prompt: str
     approval: Approval
 
+    def fact(self, what: str) -> str:
+        """Return the id of a fact about this question: a step may ask several, of one role after another."""
+        return f"{self.step}.approval.{self.approval.role}.{self.action.hash[:16]}.{what}"
+
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON."""
         action = {"kind": self.action.kind, "name": self.action.name, "arguments": self.action.arguments}
@@ -58,14 +63,31 @@ class Approvals:
     async def ask(
         self, run: str, step: str, action: Action, *, role: str, prompt: str, timeout_s: float
     ) -> Asked:
-        """Ask for a decision, once: asking again gives what was asked before."""
+        """Ask for a decision, once: asking again gives what was asked before.
+
+        A step whose question was decided may ask another one, of another role; the first is kept beside it.
+        """
         now = self._clock()
         asked = Asked(step, action, prompt, Approval(action.hash, role, now, now + timeout_s))
         try:
             await self._rows.insert(TABLE, run, step, asked.to_json())
         except AlreadyExists:
-            return await self.get(run, step)
+            return await self._ask_next(run, asked)
         return asked
+
+    async def _ask_next(self, run: str, asked: Asked) -> Asked:
+        while True:
+            row = await self._row(run, asked.step)
+            before = Asked.from_json(row.value)
+            if before.approval.state is ApprovalState.REQUESTED or before.fact("") == asked.fact(""):
+                return before
+            with contextlib.suppress(AlreadyExists):
+                await self._rows.insert(TABLE, run, before.fact("past"), row.value)
+            try:
+                await self._rows.replace(TABLE, row, asked.to_json())
+            except Stale:
+                continue
+            return asked
 
     async def get(self, run: str, step: str) -> Asked:
         """Return the approval; ``NotFound`` if the step asks for none."""

@@ -29,7 +29,7 @@ from aos.services.audit.facts import Facts
 from aos.services.definitions.definitions import Definitions
 from aos.services.effects.effects import Effects
 from aos.services.environment.clock import timestamp
-from aos.services.runs.approvals import Approvals
+from aos.services.runs.approvals import Approvals, Asked
 from aos.services.runs.run import Run
 from aos.services.runs.runs import Runs
 from aos.services.runs.values import Values
@@ -214,7 +214,7 @@ class Preparer:
             prompt=f"Policy {', '.join(decision.policies)} asks for approval of {action.name}.",
             timeout_s=IMPLICIT_APPROVAL_S,
         )
-        requested = await self._requested(work, asked.to_json())
+        requested = await self._requested(work, asked)
         return Preparation("needs_approval", reason=_denial(decision, action.name), facts=(fact, requested))
 
     async def _agent(self, work: _Work, step: AgentStep, variables: Mapping[str, Any]) -> Preparation:
@@ -264,16 +264,17 @@ class Preparer:
         asked = await self._approvals.ask(
             work.run.id, step.id, action, role=step.role, prompt=prompt, timeout_s=step.timeout_s
         )
-        return Preparation("ready", facts=(await self._requested(work, asked.to_json()),))
+        return Preparation("ready", facts=(await self._requested(work, asked),))
 
-    async def _requested(self, work: _Work, asked: dict[str, Any]) -> str:
+    async def _requested(self, work: _Work, asked: Asked) -> str:
+        said = asked.to_json()
         return await self._facts.write(
             work.run.id,
-            f"{work.label}.approval.requested",
+            asked.fact("requested"),
             FactType.APPROVAL_REQUESTED,
             actor="aos",
             subject={"step": work.label},
-            payload={"action": asked["action"], "prompt": asked["prompt"], "approval": asked["approval"]},
+            payload={"action": said["action"], "prompt": said["prompt"], "approval": said["approval"]},
         )
 
     async def _record(self, work: _Work, decision: PolicyDecision, payload: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from pathlib import Path
 from typing import Any
 
 from aos.sdk import Agent, Application, ToolFailed, tool
@@ -52,7 +53,16 @@ async def shaky() -> str:
     raise OSError("the line went dead")
 
 
+@tool(effect="none")
+async def guarded() -> str:
+    """Do what two roles must approve."""
+    return "done"
+
+
 clerk = Agent("clerk", description="A clerk.", instructions="Work.", tools=[pay], reserve_usd=1.0)
 application = Application(
-    "steplab", agents=[clerk], tools=[exits, cancels, says_much, refuses_much, pay, shaky]
+    "steplab",
+    agents=[clerk],
+    tools=[exits, cancels, says_much, refuses_much, pay, shaky, guarded],
+    policies=Path(__file__).parent / "policies",
 )
