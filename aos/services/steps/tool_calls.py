@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -124,6 +125,13 @@ class ToolCalls:
         else:
             end = await self._effect(tool, call, decision)
         return _after_facts((decided,), end)
+
+    async def known(self, call: Call) -> CallEnd | None:
+        """Return how the call ended, if its effect is settled, without making it."""
+        record = await self._effects.get(EffectKey(call.message.run, call.message.label, call.id))
+        if record is None or record.outcome is None:
+            return None
+        return _after_facts(await self._claims(call, record), await self._settled(call, record.outcome))
 
     async def _plain(self, tool: AnyTool, call: Call) -> CallEnd:
         """Call a tool that changes nothing: again, whenever there is doubt."""
@@ -317,8 +325,10 @@ def _lease_s(tool: AnyTool) -> float:
 def _reason(tool: AnyTool, error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return f"tool {tool.name} did not end within {tool.definition.timeout_s:g} s"
-    _LOG.warning("tool %s failed", tool.name, exc_info=error)
-    return excerpt(f"tool {tool.name}: {type(error).__name__}: {error}")
+    reason = excerpt(f"tool {tool.name}: {type(error).__name__}: {error}")
+    # Not exc_info: an exception of foreign code may say megabytes, or what no UTF-8 can hold.
+    _LOG.warning("%s\n%s", reason, "".join(traceback.format_tb(error.__traceback__, limit=20)))
+    return reason
 
 
 def _denied(tool: str, decision: PolicyDecision) -> str:

@@ -140,9 +140,8 @@ class StepWorker:
         """Say of a failure whether it leaves an effect in doubt; one that no attempt follows is closed."""
         await self._rows.close(message.run, message.label, message.attempt, failed)
         effects = await self._effects.of_step(message.run, message.label)
-        if not any(record.state is EffectState.CLAIMED for _, record in effects):
-            return failed
-        if failed.retryable and not message.final:
+        claimed = any(record.state is EffectState.CLAIMED for _, record in effects)
+        if claimed and failed.retryable and not message.final:
             return replace(failed, in_doubt=True)
         return await self._closed(message, failed)
 
@@ -158,10 +157,19 @@ class StepWorker:
         unknown = [key.id for key, record in known if record.state is EffectState.UNKNOWN]
         happened = any(record.outcome and record.outcome.ok for _, record in known)
         if not unknown:
-            return replace(failed, effects=failed.effects or happened)
+            done = await self._done(message) if happened else None
+            return done or replace(failed, effects=failed.effects or happened)
         reason = f"{failed.reason}; the outcome of effect {', '.join(unknown)} is unknown"
         facts = [await self._unknown(message, effect, str(failed.reason)) for effect in unknown]
         return replace(failed, result="parked", reason=reason, retryable=False, facts=(*failed.facts, *facts))
+
+    async def _done(self, message: StepMessage) -> StepResult | None:
+        """Return the result of a tool step whose call is known to have happened: it is no failure."""
+        prepared = await self._rows.prepared(message.run, message.label, message.attempt)
+        if prepared is None or prepared.kind != "tool":
+            return None
+        end = await self._calls.known(_call(message, prepared, await self._place(message)))
+        return None if end is None else _result(end)
 
     async def _unknown(self, message: StepMessage, effect: str, reason: str) -> str:
         return await self._facts.write(
@@ -179,28 +187,34 @@ class StepWorker:
             return StepResult("failed", reason="the step was never prepared")
         if self._clock() >= message.deadline:
             return StepResult("failed", reason="the step's time was over before it began", retryable=True)
-        run = await self._runs.get(message.run)
-        workflow = await self._definitions.snapshot(run.workflow, run.definition)
-        place = Place(run.tenant, run.id, message.label, workflow, run.cost_micro_usd)
+        place = await self._place(message)
         if prepared.kind == "agent":
             try:
                 return await self._loop.run(message, prepared, place)
             except NotFound as error:  # the application was deployed again without it
                 return await self._charged(message, StepResult("failed", reason=error.message))
-        return await self._tool(message, prepared, place)
+        end = await self._calls.make(_call(message, prepared, place))
+        return end if end.kind == "later" else _result(end)
 
-    async def _tool(self, message: StepMessage, prepared: Prepared, place: Place) -> StepResult | CallEnd:
-        call = Call(message, place, prepared.name, prepared.arguments, None, prepared.approvers)
-        end = await self._calls.make(call)
-        match end.kind:
-            case "later":
-                return end
-            case "ok":
-                return StepResult("completed", output=end.value, effects=end.effect, facts=end.facts)
-            case "parked":
-                return StepResult("parked", reason=end.reason, facts=end.facts)
-            case _:
-                return StepResult("failed", reason=end.reason, retryable=end.retryable, facts=end.facts)
+    async def _place(self, message: StepMessage) -> Place:
+        run = await self._runs.get(message.run)
+        workflow = await self._definitions.snapshot(run.workflow, run.definition)
+        return Place(run.tenant, run.id, message.label, workflow, run.cost_micro_usd)
 
     async def _ring(self, message: StepMessage) -> None:
         await self._orchestrations.raise_event(message.orchestration, "result", {"attempt": message.attempt})
+
+
+def _call(message: StepMessage, prepared: Prepared, place: Place) -> Call:
+    return Call(message, place, prepared.name, prepared.arguments, None, prepared.approvers)
+
+
+def _result(end: CallEnd) -> StepResult:
+    """Return the result of a tool step whose call ended so."""
+    match end.kind:
+        case "ok":
+            return StepResult("completed", output=end.value, effects=end.effect, facts=end.facts)
+        case "parked":
+            return StepResult("parked", reason=end.reason, facts=end.facts)
+        case _:
+            return StepResult("failed", reason=end.reason, retryable=end.retryable, facts=end.facts)

@@ -82,6 +82,43 @@ async def test_facts_of_an_effect_stand_in_their_order_after_a_worker_died(world
     assert step_lab.calls == ["pay"]
 
 
+async def test_a_tool_step_whose_call_happened_completes_even_when_it_is_ended_from_outside(
+    world: World,
+) -> None:
+    await world.accept(tool_step("pay"))
+    await world.prepare()
+    message = world.message()
+    made = await world.system.worker._run(message)  # and dies before it could write the result
+    await world.system.worker.give_up(message, "dead-lettered")
+    result = await world.result()
+    assert (result.result, result.effects, result.output) == ("completed", True, made.output)
+    assert step_lab.calls == ["pay"]
+
+
+async def test_a_tool_step_whose_call_happened_completes_even_when_its_time_is_over(world: World) -> None:
+    await world.accept(tool_step("pay"))
+    await world.prepare()
+    message = world.message(final=True)
+    await world.system.worker._run(message)  # and dies before it could write the result
+    world.clock.now += 1000
+    await world.system.worker.handle(message)
+    assert (await world.result()).result == "completed"
+    assert step_lab.calls == ["pay"]
+
+
+async def test_an_agent_step_that_is_ended_after_an_effect_failed_with_it(world: World) -> None:
+    await world.accept(AGENT)
+    await world.prepare()
+    message = world.message()
+    world.model.replies = [says("", ("pay", {})), Unavailable("the worker dies")]
+    with pytest.raises(Unavailable):
+        await world.system.worker._run(message)
+    world.clock.now += 1000
+    await world.system.worker.handle(message)
+    result = await world.result()
+    assert (result.result, result.effects) == ("failed", True)
+
+
 async def test_a_worker_that_outlived_its_attempt_claims_nothing_more(world: World) -> None:
     await world.accept(AGENT)
     await world.prepare()
