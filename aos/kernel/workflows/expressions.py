@@ -35,7 +35,7 @@ def _environment() -> cel.Env:
 def _compile(expression: str) -> cel.Expression:
     if len(expression) > MAX_LENGTH:
         raise InvalidExpression(f"an expression is longer than {MAX_LENGTH} characters")
-    _refuse_nul(expression)
+    refuse_nul(expression)
     try:
         return _environment().compile(expression)
     except RuntimeError as error:
@@ -55,21 +55,22 @@ def evaluate(expression: str, variables: Mapping[str, Any]) -> Any:
             value that JSON cannot hold; or if a text among the variables holds a NUL character, at
             which the CEL library would cut it off.
     """
-    _refuse_nul(variables)
+    refuse_nul(variables)
     return _evaluate(expression, variables)
 
 
-def _refuse_nul(value: Any) -> None:
+def refuse_nul(value: Any) -> None:
+    """Refuse a value with a NUL character in any of its texts, with ``InvalidExpression``."""
     if isinstance(value, str):
         if "\0" in value:
             raise InvalidExpression("a text with a NUL character cannot be used in expressions")
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            _refuse_nul(key)
-            _refuse_nul(item)
+            refuse_nul(key)
+            refuse_nul(item)
     elif isinstance(value, list | tuple):
         for item in value:
-            _refuse_nul(item)
+            refuse_nul(item)
 
 
 def _evaluate(expression: str, variables: Mapping[str, Any]) -> Any:
@@ -94,7 +95,7 @@ def evaluate_condition(expression: str, variables: Mapping[str, Any]) -> bool:
 
 def render(value: Any, variables: Mapping[str, Any]) -> Any:
     """Return ``value`` with every ``${{ }}`` in its strings evaluated, at any depth."""
-    _refuse_nul(variables)
+    refuse_nul(variables)
     return _render(value, variables)
 
 

@@ -13,6 +13,7 @@ import jsonschema
 from aos.kernel.canonical import digest
 from aos.kernel.errors import Conflict, InvalidInput, NotFound
 from aos.kernel.workflows.definition import WorkflowDefinition
+from aos.kernel.workflows.expressions import refuse_nul
 from aos.services.definitions.definitions import Definitions
 from aos.services.environment.clock import Clock
 from aos.services.runs.doorbells import Doorbell, Doorbells
@@ -168,8 +169,10 @@ def check_input(definition: WorkflowDefinition, value: Mapping[str, Any]) -> Non
     """Check a run's input against the workflow's schema.
 
     Raises:
-        InvalidInput: with every problem as ``{"at": JSON pointer, "message"}`` in ``details["problems"]``.
+        InvalidInput: with every problem as ``{"at": JSON pointer, "message"}`` in ``details["problems"]``;
+            or because of a NUL character, which expressions do not take.
     """
+    refuse_nul(value)
     validator = jsonschema.Draft202012Validator(definition.input)
     errors = sorted(validator.iter_errors(dict(value)), key=lambda error: list(map(str, error.absolute_path)))
     if errors:

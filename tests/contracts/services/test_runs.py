@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from service_world import MovedClock, Recorder
@@ -51,6 +52,18 @@ async def test_an_input_that_does_not_fit_is_refused_with_its_place(
         await runs.accept(replace(REQUEST, input={"amount": "much"}), definitions.current("pay"))
     assert caught.value.details["problems"][0]["at"] == "/amount"
     assert await runs.list(limit=10) == ([], None)
+
+
+@pytest.mark.parametrize("value", [{"amount": 1, "note": "a\0b"}, {"amount": 1, "n\0": 2}])
+async def test_an_input_with_a_nul_is_refused(
+    runs: Runs, definitions: Definitions, value: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidInput, match="NUL"):
+        await runs.accept(replace(REQUEST, input=value), definitions.current("pay"))
+
+
+async def test_a_backslash_before_u0000_is_no_nul(runs: Runs, definitions: Definitions) -> None:
+    await runs.accept(replace(REQUEST, input={"amount": 1, "note": "a\\u0000"}), definitions.current("pay"))
 
 
 async def test_runs_are_listed_newest_first_and_in_pages(
