@@ -6,10 +6,10 @@ something happens, less often while nothing does.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import time
+from asyncio import sleep
 from collections.abc import AsyncGenerator, Sequence
 
 from starlette.responses import StreamingResponse
@@ -78,7 +78,7 @@ async def follow(
             yield _HEARTBEAT
             said_at = time.monotonic()
         size = grown
-        await asyncio.sleep(pause_s)
+        await sleep(pause_s)
         pause_s = min(2 * pause_s, LONGEST_PAUSE_S, heartbeat_s)
 
 

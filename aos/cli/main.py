@@ -72,6 +72,7 @@ def run(arguments: list[str]) -> int:
         return _unread()
     except OSError as error:
         complain("unusable_file", error)
+        _discard_output()  # it may be what cannot be written: Python would try again at its end
         return ExitCode.USAGE
     except Exception as error:  # noqa: BLE001 - a fault of ours still ends in one line and a code
         complain(AosError.code, f"{type(error).__name__}: {error}")
@@ -91,8 +92,12 @@ def _misused(error: typer.TyperException) -> int:
 
 def _unread() -> int:
     """Nobody reads standard output any more, as behind `| head`: nothing is left to flush, or to say."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _discard_output()
     return ExitCode.UNREAD
+
+
+def _discard_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

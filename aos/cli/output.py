@@ -6,6 +6,7 @@ could otherwise hide from an approver what it is that they approve.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Sequence
@@ -44,7 +45,8 @@ def json_line(value: Any) -> None:
 
 def complain(code: str, message: object) -> None:
     """Print an error: one line on standard error, its stable code in brackets."""
-    sys.stdout.flush()
+    with contextlib.suppress(OSError):  # it may be what the error is about
+        sys.stdout.flush()
     sys.stderr.write(f"error: {one_line(message)} [{code}]\n")
 
 

@@ -138,6 +138,10 @@ class Stack:
             self.process.send_signal(signal.SIGTERM)
         self.process.wait(PATIENCE_S)
 
+    def died(self) -> None:
+        """Wait until the host is dead, of which its client may learn first."""
+        self.process.wait(PATIENCE_S)
+
     def revive(self) -> None:
         """Start the host again if it died."""
         if self.process.poll() is not None:

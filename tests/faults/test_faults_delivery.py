@@ -76,6 +76,7 @@ async def test_a_run_whose_acceptance_broke_off_is_forgotten_until_it_is_asked_f
     async with stack.client() as client:
         with pytest.raises(Unavailable):
             await client.start_run("transfer", {"hang": 0}, idempotency_key="broken off")
+        stack.died()
         stack.revive()
         while await stack.doorbells():
             await stack.sweeps(1)

@@ -177,7 +177,7 @@ async def test_a_host_can_be_embedded_and_started_again_on_its_data(tmp_path: Pa
     ("edited", "reason"),
     [
         ("import no_such_module\n", "no_such_module"),
-        (WORKING.replace("hello", "other"), "functions changed on disk"),
+        (WORKING.replace("hello", "another"), "functions changed on disk"),
     ],
 )
 async def test_a_host_whose_app_was_spoilt_gives_up_when_its_worker_has_to_be_restarted(

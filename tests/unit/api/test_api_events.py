@@ -158,7 +158,7 @@ async def test_a_quiet_log_is_asked_less_and_less_often(api: Api, monkeypatch: p
             await api.end(run)
 
     run = await begun(api)
-    monkeypatch.setattr(following.asyncio, "sleep", sleep)
+    monkeypatch.setattr(following, "sleep", sleep)
     chunks = [chunk async for chunk in follow(api.system, run, 0)]
     assert pauses == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 0.05, 0.1]
     assert len(chunks) == 3
