@@ -63,7 +63,9 @@ async def test_an_input_with_a_nul_is_refused(
 
 
 async def test_a_backslash_before_u0000_is_no_nul(runs: Runs, definitions: Definitions) -> None:
-    await runs.accept(replace(REQUEST, input={"amount": 1, "note": "a\\u0000"}), definitions.current("pay"))
+    value = {"amount": 1, "note": "a\\u0000"}
+    run, _ = await runs.accept(replace(REQUEST, input=value), definitions.current("pay"))
+    assert run.input == {"value": value}
 
 
 async def test_runs_are_listed_newest_first_and_in_pages(
