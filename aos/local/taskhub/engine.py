@@ -86,7 +86,8 @@ class Engine:
 
     async def change[T](self, change: Callable[[], T]) -> T:
         """Run a synchronous change; return when it is on disk. One that raises changes nothing."""
-        await self.available()
+        if self._unavailable is not None or self.closed:
+            await self.available()
         before = self.journal.writes
         try:
             result = change()

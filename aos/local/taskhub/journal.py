@@ -25,9 +25,9 @@ _PAGES_SHRUNK = 2000
 class Group:
     """The changes of one transaction: at most one row for each key, the last one put."""
 
-    def __init__(self, number: int, future: asyncio.Future[None]) -> None:
+    def __init__(self, number: int) -> None:
         self.number = number
-        self.future = future
+        self.waiting: list[asyncio.Future[None]] = []
         self.rows: defaultdict[Table, dict[Any, Row]] = defaultdict(dict)
         self.deleted: defaultdict[Table, set[Any]] = defaultdict(set)
         self.after: list[Callable[[], None]] = []
@@ -36,6 +36,15 @@ class Group:
 
     def __bool__(self) -> bool:
         return bool(self.erase or any(self.rows.values()) or any(self.deleted.values()) or self.after)
+
+    def settle(self, error: BaseException | None) -> None:
+        """Tell all who wait for it what became of it."""
+        for future in self.waiting:
+            if not future.done():
+                if error is None:
+                    future.set_result(None)
+                else:
+                    future.set_exception(error)
 
 
 class Journal:
@@ -52,7 +61,7 @@ class Journal:
         self._handed_over: queue.SimpleQueue[Group | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="taskhub-journal", daemon=True)
         self._writing: Group | None = None
-        self._open = self._new_group(1)
+        self._open = Group(1)
         self._idle = asyncio.Event()
         self._idle.set()
         self.writes = 0
@@ -107,18 +116,19 @@ class Journal:
 
     def flushed(self) -> asyncio.Future[None]:
         """Done when all that was put so far is on disk; raises what kept it from getting there."""
+        flushed = self._loop.create_future()
         group = self._open if self._open else self._writing
         if group is None:
-            done: asyncio.Future[None] = self._loop.create_future()
-            done.set_result(None)
-            return done
-        return asyncio.shield(group.future)
+            flushed.set_result(None)
+        else:
+            group.waiting.append(flushed)
+        return flushed
 
     def abandon(self, error: BaseException) -> None:
         """Throw the open group away: a change broke off half-way."""
         self.forget_callbacks()
-        group, self._open = self._open, self._new_group(self._open.number + 1)
-        group.future.set_exception(error)
+        group, self._open = self._open, Group(self._open.number + 1)
+        group.settle(error)
         self._on_failure(error)
 
     def forget_callbacks(self) -> None:
@@ -134,16 +144,10 @@ class Journal:
     async def close(self) -> None:
         """Write what is open and end the thread."""
         while self._open or self._writing:
-            await asyncio.wait([self.flushed()])
+            await asyncio.gather(self.flushed(), return_exceptions=True)
             await asyncio.sleep(0)
         self._handed_over.put(None)
         await asyncio.to_thread(self._thread.join)
-
-    def _new_group(self, number: int) -> Group:
-        future: asyncio.Future[None] = self._loop.create_future()
-        # Mark an error as seen: a group that nobody waits for may fail too.
-        future.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return Group(number, future)
 
     def _touched(self) -> None:
         self.writes += 1
@@ -156,7 +160,7 @@ class Journal:
         if not self._open:
             self._idle.set()
             return
-        self._writing, self._open = self._open, self._new_group(self._open.number + 1)
+        self._writing, self._open = self._open, Group(self._open.number + 1)
         self._handed_over.put(self._writing)
 
     def _run(self) -> None:
@@ -173,11 +177,11 @@ class Journal:
         try:
             if error is None:
                 self.committed = group.number
-                group.future.set_result(None)
+                group.settle(None)
                 for callback in group.after:
                     callback()
             else:
-                group.future.set_exception(error)
+                group.settle(error)
                 self.abandon(error)
         finally:
             self._hand_over()

@@ -7,21 +7,15 @@ from aos.local.taskhub.errors import HubError
 from aos.local.taskhub.instances import Instances
 from aos.local.taskhub.records import TERMINAL, Activity, Instance, Kind
 from aos.local.taskhub.state import State
-from aos.local.taskhub.wire import micros, optional, text
+from aos.local.taskhub.wire import copy_fields, micros, optional, text
 
 
 def add_activity(state: State, it: Instance, task: int, scheduled: pb.TaskScheduledEvent) -> None:
     """Schedule the activity that a history event tells of."""
-    request = pb.ActivityRequest(
-        name=scheduled.name,
-        version=text(optional(scheduled, "version")),
-        input=text(optional(scheduled, "input")),
-        orchestrationInstance=pb.OrchestrationInstance(instanceId=it.id, executionId=text(it.execution)),
-        taskId=task,
-        tags=scheduled.tags,
-    )
-    if scheduled.HasField("parentTraceContext"):
-        request.parentTraceContext.CopyFrom(scheduled.parentTraceContext)
+    request = pb.ActivityRequest(name=scheduled.name, taskId=task, tags=scheduled.tags)
+    copy_fields(scheduled, request, "version", "input", "parentTraceContext")
+    request.orchestrationInstance.instanceId = it.id
+    request.orchestrationInstance.executionId.value = it.execution
     version = optional(scheduled, "version") or ""
     state.add_activity(
         Activity(

@@ -17,7 +17,7 @@ _APPLICATION_ID = 0x414F5348  # "AOSH"
 _CHECKED_WHOLE_BYTES = 256 * 1024 * 1024
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
     """A table as the journal writes it: the first `keys` columns are its primary key."""
 

@@ -12,7 +12,7 @@ from aos.local.taskhub.records import TERMINAL, Instance, Kind
 from aos.local.taskhub.rewind import relink
 from aos.local.taskhub.scheduling import add_activity, add_child, add_timer
 from aos.local.taskhub.state import State
-from aos.local.taskhub.wire import history_events, optional, past_event, text
+from aos.local.taskhub.wire import copy_fields, history_events, optional, past_event, text
 
 
 class Turn:
@@ -48,7 +48,7 @@ class Turn:
                 case kind:
                     self._act(kind, action)
         it.custom_status = optional(response, "customStatus")
-        self._record(events.turn_completed(self._now))
+        self._fragment += past_event(events.turn_completed(self._now))
         if end is None:
             self._state.append_history(it, bytes(self._fragment))
             self._state.save(it)
@@ -97,16 +97,11 @@ class Turn:
                     self._instances.terminate(target, optional(wanted, "reason"), recurse=wanted.recurse)
 
     def _schedule(self, task: int, wanted: pb.ScheduleTaskAction) -> None:
-        scheduled = pb.TaskScheduledEvent(
-            name=wanted.name,
-            version=text(optional(wanted, "version")),
-            input=text(optional(wanted, "input")),
-            tags=wanted.tags,
-        )
-        if wanted.HasField("parentTraceContext"):
-            scheduled.parentTraceContext.CopyFrom(wanted.parentTraceContext)
         event = events.new(self._now, task)
-        event.taskScheduled.CopyFrom(scheduled)
+        scheduled = event.taskScheduled
+        scheduled.name = wanted.name
+        copy_fields(wanted, scheduled, "version", "input", "parentTraceContext")
+        scheduled.tags.update(wanted.tags)
         self._record(event)
         add_activity(self._state, self._it, task, scheduled)
 

@@ -17,6 +17,7 @@ __all__ = [
     "Empty",
     "StringValue",
     "Timestamp",
+    "copy_fields",
     "encoded",
     "field",
     "history_events",
@@ -46,14 +47,20 @@ def optional(message: Message, name: str) -> str | None:
 
 def timestamp(when: int) -> Timestamp:
     """The timestamp of a time in microseconds."""
-    result = Timestamp()
-    result.FromMicroseconds(when)
-    return result
+    seconds, rest = divmod(when, 1_000_000)
+    return Timestamp(seconds=seconds, nanos=rest * 1000)
 
 
 def micros(when: Timestamp) -> int:
     """Microseconds since the epoch, rounded up: a timer never fires before its time."""
     return when.seconds * 1_000_000 - (-when.nanos // 1000)
+
+
+def copy_fields(source: Message, target: Message, *names: str) -> None:
+    """Copy the message fields that `source` has to those of the same names in `target`."""
+    for name in names:
+        if source.HasField(name):
+            getattr(target, name).CopyFrom(getattr(source, name))
 
 
 def encoded(message: Message) -> bytes:
@@ -72,7 +79,10 @@ def _varint(number: int) -> bytes:
 
 def field(number: int, payload: bytes) -> bytes:
     """`payload` as the length-delimited field `number` (field numbers below 16)."""
-    return bytes((number << 3 | _LENGTH_DELIMITED,)) + _varint(len(payload)) + payload
+    size = len(payload)
+    if size <= 0x7F:
+        return bytes((number << 3 | _LENGTH_DELIMITED, size)) + payload
+    return bytes((number << 3 | _LENGTH_DELIMITED,)) + _varint(size) + payload
 
 
 def past_event(event: bytes) -> bytes:
