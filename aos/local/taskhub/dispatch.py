@@ -1,4 +1,12 @@
-"""Handing work to workers: queues, filters, leases, and putting back what a worker did not finish."""
+"""Handing work to workers: queues, filters, leases, and putting back what a worker did not finish.
+
+A worker holds what it was given for as long as its stream of work is open; gRPC's keepalive ends the
+stream of a process that is gone. The protocol has no message that renews a lease, so a worker that hangs
+with its stream open is told by its silence: a turn or a batch of operations not answered within
+`LEASE_S` is overdue. Overdue work is offered to the *other* workers; an answer still counts until one of
+them has taken it, and a part of an answer begins the lease anew. Activities are never overdue: they may
+take hours, and one that runs on must not be run twice.
+"""
 
 import asyncio
 import secrets
@@ -7,6 +15,7 @@ from dataclasses import dataclass, field
 
 import durabletask.internal.orchestrator_service_pb2 as pb
 
+from aos.local.taskhub.clock import SECOND, Clock
 from aos.local.taskhub.records import Activity, Entity, Instance, Message, Work
 
 _TURN_LIMIT = 1000  # messages in one turn
@@ -16,6 +25,11 @@ _BATCH_LIMIT = 200  # operations in one entity batch
 # refuses what it cannot run must not spin.
 _PUT_BACK_S = 0.1
 _PUT_BACK_LONGEST_S = 5.0
+_PUT_BACK_MOST = 16  # times counted
+
+# A turn or a batch that is not answered for so long is overdue; twice as long for one that was before,
+# so that work which takes long is done in the end.
+LEASE_S = 300
 
 type Key = tuple[str, str]
 type Item = Instance | Entity | Activity
@@ -28,6 +42,8 @@ class Lease:
     token: str
     item: Item
     worker: "Worker"
+    since: int  # when it began, or the worker was last heard of it
+    overdue: bool = False
     messages: list[Message] = field(default_factory=list)
     started: bytes = b""  # the OrchestratorStarted event of the turn
     partial: list[pb.OrchestratorAction] = field(default_factory=list)  # of a response sent in chunks
@@ -94,8 +110,21 @@ class WorkQueue:
             item.queued_at = order
             self._lanes.setdefault(item.key, deque()).append((order, item))
 
-    def pop(self, admitted: Filter) -> Item | None:
-        """The oldest item admitted that is still to be done."""
+    def pop(self, worker: Worker, admitted: Filter) -> Item | None:
+        """The oldest item admitted that is still to be done, but for what this worker is overdue with."""
+        passed_over: list[tuple[int, Item]] = []
+        try:
+            while (found := self._pop(admitted)) is not None:
+                lease = found[1].lease
+                if lease is None or lease.worker is not worker:
+                    return found[1]
+                passed_over.append(found)
+            return None
+        finally:
+            for order, item in passed_over:
+                self.push(order, item)
+
+    def _pop(self, admitted: Filter) -> tuple[int, Item] | None:
         while lanes := [(lane[0][0], key) for key, lane in self._lanes.items() if admitted.admits(key)]:
             _, key = min(lanes)
             lane = self._lanes[key]
@@ -105,20 +134,22 @@ class WorkQueue:
             if item.queued_at == order:
                 item.queued_at = None
                 if item.ready():
-                    return item
+                    return order, item
         return None
 
 
 class Dispatcher:
     """Matches ready work with connected workers."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._boot = secrets.token_hex(6)
         self._count = 0
         self._paused = False
         self._queues: dict[type[Work], WorkQueue] = {}
         self._workers: deque[Worker] = deque()
         self.leases: dict[str, Lease] = {}
+        self._lost: dict[str, Lease] = {}  # taken over by another, and not answered yet
         self.clear()
 
     def clear(self) -> None:
@@ -152,6 +183,7 @@ class Dispatcher:
         Work whose workers keep going is offered later each time, so that it does not take all of them along.
         """
         self._workers.remove(worker)
+        self._lost = {token: lease for token, lease in self._lost.items() if lease.worker is not worker}
         for lease in list(worker.leases.values()):
             if lease.item.put_back:
                 self.abandon(lease.token)
@@ -179,25 +211,54 @@ class Dispatcher:
         if self._paused:
             return None
         for kind in (Instance, Entity, Activity):
-            if worker.has_room(kind) and (item := self._queues[kind].pop(worker.filters[kind])):
+            if worker.has_room(kind) and (item := self._queues[kind].pop(worker, worker.filters[kind])):
                 return self._lease(worker, item)
         return None
 
     def _lease(self, worker: Worker, item: Item) -> Lease:
+        if item.lease is not None:
+            self._take_over(item.lease)
         self._count += 1
-        token = f"{self._boot}.{self._count}"
+        lease = Lease(f"{self._boot}.{self._count}", item, worker, self._clock.now())
         match item:
             case Instance():
-                lease = Lease(token, item, worker, item.batch(_TURN_LIMIT))
+                lease.messages = item.batch(_TURN_LIMIT)
             case Entity():
-                lease = Lease(token, item, worker, item.batch(_BATCH_LIMIT))
+                lease.messages = item.batch(_BATCH_LIMIT)
             case Activity():
-                token += f".{item.seq}"
-                lease = Lease(token, item, worker)
+                lease.token += f".{item.seq}"
+        token = lease.token
         item.lease = lease
         self.leases[token] = worker.leases[token] = lease
         worker.holds[type(item)] += 1
         return lease
+
+    def _take_over(self, lease: Lease) -> None:
+        """Void an overdue lease. Its place stays taken until its worker answers: a hung one gets no more."""
+        del self.leases[lease.token]
+        del lease.worker.leases[lease.token]
+        self._lost[lease.token] = lease
+
+    def answered(self, token: str) -> Lease | None:
+        """The current lease with this token, renewed: its worker was heard of it. None if it is void."""
+        if lost := self._lost.pop(token, None):
+            lost.worker.holds[type(lost.item)] -= 1
+            lost.worker.work.set()
+        lease = self.leases.get(token)
+        if lease is not None:
+            lease.since, lease.overdue = self._clock.now(), False
+        return lease
+
+    def offer_overdue(self) -> None:
+        """Offer to others what its worker has not answered in time."""
+        now = self._clock.now()
+        for lease in list(self.leases.values()):
+            item = lease.item
+            allowed = LEASE_S * SECOND * 2**item.put_back
+            if not isinstance(item, Activity) and not lease.overdue and now - lease.since >= allowed:
+                lease.overdue = True
+                item.put_back = min(item.put_back + 1, _PUT_BACK_MOST)
+                self.offer(item)
 
     def activity_of(self, token: str) -> int | None:
         """The activity named by a token that this hub gave, be the lease current or not.
@@ -219,12 +280,12 @@ class Dispatcher:
 
     def abandon(self, token: str) -> None:
         """A worker gives work back: offer it again, a little later each time."""
-        lease = self.leases.get(token)
+        lease = self.answered(token)
         if lease is None:
             return
         self.release(lease)
         delay = min(_PUT_BACK_S * 2**lease.item.put_back, _PUT_BACK_LONGEST_S)
-        lease.item.put_back = min(lease.item.put_back + 1, 16)
+        lease.item.put_back = min(lease.item.put_back + 1, _PUT_BACK_MOST)
         asyncio.get_running_loop().call_later(delay, self._offer_again, lease.item, self._queues)
 
     def _offer_again(self, item: Item, queues: object) -> None:

@@ -12,7 +12,7 @@ from typing import IO
 import grpc
 
 from aos.local.taskhub import schema
-from aos.local.taskhub.clock import Clock
+from aos.local.taskhub.clock import SECOND, Clock
 from aos.local.taskhub.dispatch import Dispatcher
 from aos.local.taskhub.entities import Entities
 from aos.local.taskhub.errors import HubError
@@ -25,13 +25,15 @@ _log = logging.getLogger(__name__)
 # After a failed write no work is handed out for this long, so that a full disk is not hammered.
 _BREATHER_S = 1.0
 
+_LEASE_CHECK_S = 10
+
 
 class Engine:
     """One open database and all that works on it. `change` and `read` are the only ways in."""
 
     def __init__(self, path: Path, holder: IO[str], clock: Clock, cache_bytes: int) -> None:
         self.clock = clock
-        self.dispatcher = Dispatcher()
+        self.dispatcher = Dispatcher(clock)
         self._path = path
         self._holder = holder
         self._connections = [schema.connect(path) for _ in range(3)]
@@ -47,7 +49,7 @@ class Engine:
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
         self._earlier_timer = asyncio.Event()
         self._unavailable: asyncio.Task[None] | None = None
-        self._timers: asyncio.Task[None] | None = None
+        self._clockwork: list[asyncio.Task[None]] = []
         self.closed = False
 
     @classmethod
@@ -65,14 +67,17 @@ class Engine:
         except sqlite3.Error as error:
             await engine.close()
             raise schema.unusable(path, str(error)) from error
-        engine._timers = asyncio.create_task(engine._run_timers())
+        engine._clockwork = [
+            asyncio.create_task(engine._run_timers()),
+            asyncio.create_task(engine._watch_leases()),
+        ]
         return engine
 
     async def close(self) -> None:
         """Write what is open and let the database go."""
         self.closed = True
         self._all_changed()
-        for task in (self._timers, self._unavailable):
+        for task in (*self._clockwork, self._unavailable):
             if task is not None:
                 task.cancel()
                 await asyncio.wait([task])
@@ -212,6 +217,11 @@ class Engine:
             self._earlier_timer.clear()
             await self._fire_due()
             await self._next_timer()
+
+    async def _watch_leases(self) -> None:
+        while True:
+            await self.clock.sleep_until(self.clock.now() + _LEASE_CHECK_S * SECOND)
+            self.dispatcher.offer_overdue()
 
     async def _next_timer(self) -> None:
         due = self.state.next_due()

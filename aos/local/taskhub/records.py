@@ -69,7 +69,12 @@ class Work:
 
     lease: "Lease | None" = field(default=None, init=False)
     queued_at: int | None = field(default=None, init=False)
-    put_back: int = field(default=0, init=False)  # times in a row that a worker gave it back
+    put_back: int = field(default=0, init=False)  # times in a row that a worker did not do it
+
+    @property
+    def free(self) -> bool:
+        """No worker is expected to do it."""
+        return self.lease is None or self.lease.overdue
 
 
 @dataclass(slots=True, eq=False)
@@ -127,7 +132,7 @@ class Instance(Work):
 
     def ready(self) -> bool:
         """A turn can be taken."""
-        if self.lease is not None or not self.inbox or not self.live:
+        if not self.free or not self.inbox or not self.live:
             return False
         if self.turns == 0 and self.inbox[0].kind is not Kind.START:
             return False
@@ -169,7 +174,7 @@ class Entity(Work):
 
     def ready(self) -> bool:
         """A batch of operations can be taken."""
-        return self.lease is None and bool(self.batch(1))
+        return self.free and bool(self.batch(1))
 
     def batch(self, limit: int) -> list[Message]:
         """The next operations: of the lock's holder alone while locked, else up to the next lock request."""

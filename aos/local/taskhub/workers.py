@@ -93,7 +93,7 @@ class WorkerCalls:
         return pb.CompleteTaskResponse()
 
     def _complete_turn(self, response: pb.OrchestratorResponse) -> None:
-        lease = self._dispatcher.leases.get(response.completionToken)
+        lease = self._dispatcher.answered(response.completionToken)
         if lease is None or not isinstance(lease.item, Instance):
             return
         if response.isPartial:
@@ -162,7 +162,7 @@ class WorkerCalls:
         return pb.CompleteTaskResponse()
 
     def _complete_entity(self, result: pb.EntityBatchResult) -> None:
-        lease = self._dispatcher.leases.get(result.completionToken)
+        lease = self._dispatcher.answered(result.completionToken)
         if lease is None or not isinstance(lease.item, Entity):
             return
         if result.requiresState:
