@@ -13,7 +13,7 @@ from aos.local.taskhub import events
 from aos.local.taskhub.dispatch import Lease
 from aos.local.taskhub.records import Entity, Instance, Kind, Message
 from aos.local.taskhub.state import State
-from aos.local.taskhub.wire import micros, optional, text
+from aos.local.taskhub.wire import micros, optional, past_event, text
 
 
 class Entities:
@@ -156,7 +156,23 @@ class Entities:
                     requestId=call.requestId, output=text(optional(outcome.success, "result"))
                 )
             )
-        self._state.send(message.sender or "", Kind.RESULT, event, execution=message.execution)
+        self._send_answer(message.sender or "", message.execution, event)
+
+    def _send_answer(self, caller_id: str, execution: str | None, event: pb.HistoryEvent) -> None:
+        """Send an answer; a caller that failed meanwhile finds it in its history if it is rewound.
+
+        An operation cannot be asked for again as an activity can: it has changed the entity.
+        """
+        caller = self._state.instance(caller_id)
+        if (
+            caller is not None
+            and caller.status == pb.ORCHESTRATION_STATUS_FAILED
+            and caller.execution == execution
+        ):
+            self._state.append_history(caller, past_event(event.SerializeToString()))
+            self._state.save(caller)
+        else:
+            self._state.send(caller_id, Kind.RESULT, event, execution=execution)
 
     def _act(self, action: pb.OperationAction) -> None:
         if action.HasField("sendSignal"):

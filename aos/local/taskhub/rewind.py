@@ -36,7 +36,7 @@ def relink(state: State, instances: Instances, it: Instance, history: list[pb.Hi
                 children.pop(event.subOrchestrationInstanceCompleted.taskScheduledId, None)
             case "executionRewound":
                 reason = optional(event.executionRewound, "reason")
-    state.readdress(it.id, it.execution)
+    state.readdress(it)
     _resume_activities(state, it, activities)
     for created in timers.values():
         add_timer(state, it, created)

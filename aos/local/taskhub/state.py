@@ -253,13 +253,13 @@ class State:
         for message in messages:
             self.journal.delete(INBOX, message.seq)
 
-    def readdress(self, sender: str, execution: str) -> None:
-        """Have the answers to what this orchestration asked of entities go to another of its executions."""
-        for entity in self._entities.values():
-            for message in entity.inbox:
-                if message.sender == sender:
-                    message.execution = execution
-                    self.journal.put(INBOX, message.row())
+    def readdress(self, caller: Instance) -> None:
+        """Have the answers to what this instance asked of entities go to its current execution."""
+        asked = (m for entity in self._entities.values() for m in entity.inbox if m.sender == caller.id)
+        answered = (m for m in caller.inbox if m.execution is not None)
+        for message in (*asked, *answered):
+            message.execution = caller.execution
+            self.journal.put(INBOX, message.row())
 
     def backlog(self, entity_id: str) -> int:
         """How many operations wait for this entity."""
