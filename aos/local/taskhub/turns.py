@@ -209,7 +209,7 @@ class Turn:
                 it.execution = execution or it.execution
         state.replace_history(it, fragment)
         state.save(it)
-        relink(state, self._instances, it, history)
+        relink(state, self._instances, self._entities, it, history)
         # The next turn needs a message; this one says nothing to the orchestrator.
         marker = events.new(self._now)
         marker.genericEvent.data.value = "rewound"

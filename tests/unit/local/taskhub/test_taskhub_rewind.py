@@ -1,4 +1,4 @@
-"""Answers of entities that arrive while their caller has failed, or is being rewound."""
+"""What entities owe to a caller that failed, or is being rewound."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -21,6 +21,13 @@ def call() -> pb.OrchestratorAction:
     called = pb.EntityOperationCalledEvent(requestId="r", operation="op", targetInstanceId={"value": "@e@k"})
     return pb.OrchestratorAction(
         id=1, sendEntityMessage=pb.SendEntityMessageAction(entityOperationCalled=called)
+    )
+
+
+def lock() -> pb.OrchestratorAction:
+    wanted = pb.EntityLockRequestedEvent(criticalSectionId="section", lockSet=["@e@k"])
+    return pb.OrchestratorAction(
+        id=2, sendEntityMessage=pb.SendEntityMessageAction(entityLockRequested=wanted)
     )
 
 
@@ -95,3 +102,12 @@ async def test_an_answer_after_the_rewind_reaches_the_new_execution(hub: TaskHub
     await answer(hub, batch)
     await hub.complete_orchestrator(turn(marked))
     assert (await events_of(worker)).count("entityOperationCompleted") == 1
+
+
+async def test_a_lock_that_was_waited_for_is_granted_after_the_rewind(hub: TaskHub) -> None:
+    worker = ScriptedWorker(hub)
+    await start(hub, "i")
+    await hub.complete_orchestrator(turn(await worker.take(), lock(), fail()))
+    await rewind(hub)
+    await hub.complete_orchestrator(rewritten(await worker.take()))
+    assert "entityLockGranted" in await events_of(worker)
