@@ -20,6 +20,7 @@ Row = tuple[Any, ...]
 _ROWS_AT_ONCE = (64, 8, 1)
 
 _PAGES_SHRUNK = 2000
+_ALL_PAGES = 2**31
 
 
 class Group:
@@ -32,10 +33,12 @@ class Group:
         self.deleted: defaultdict[Table, set[Any]] = defaultdict(set)
         self.after: list[Callable[[], None]] = []
         self.erase = False
-        self.shrink = False
+        self.shrink = 0  # free pages to give back; once written, those that are left to give
 
     def __bool__(self) -> bool:
-        return bool(self.erase or any(self.rows.values()) or any(self.deleted.values()) or self.after)
+        return bool(
+            self.erase or self.shrink or any(self.rows.values()) or any(self.deleted.values()) or self.after
+        )
 
     def settle(self, error: BaseException | None) -> None:
         """Tell all who wait for it what became of it."""
@@ -97,8 +100,8 @@ class Journal:
         self._touched()
 
     def shrink(self) -> None:
-        """Give the pages that deletions have freed back to the file system, some at a time."""
-        self._open.shrink = True
+        """Give the pages that deletions have freed back to the file system, some with each commit."""
+        self._open.shrink = _ALL_PAGES
         self._touched()
 
     def pending_row(self, table: Table, key: Any) -> Row | None:
@@ -177,6 +180,8 @@ class Journal:
         try:
             if error is None:
                 self.committed = group.number
+                if group.shrink:
+                    self._open.shrink = max(self._open.shrink, group.shrink)
                 group.settle(None)
                 for callback in group.after:
                     callback()
@@ -199,7 +204,10 @@ class Journal:
                 self._upsert(table, list(rows.values()))
             execute("COMMIT")
             if group.shrink:
+                (free,) = execute("PRAGMA freelist_count").fetchone()
                 execute(f"PRAGMA incremental_vacuum({_PAGES_SHRUNK})").fetchall()
+                # Counted down: pages that later work frees are for later work to use.
+                group.shrink = max(min(group.shrink, free) - _PAGES_SHRUNK, 0)
         except BaseException:
             if self._connection.in_transaction:
                 execute("ROLLBACK")

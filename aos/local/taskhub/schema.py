@@ -17,6 +17,10 @@ _APPLICATION_ID = 0x414F5348  # "AOSH"
 _CHECKED_WHOLE_BYTES = 256 * 1024 * 1024
 
 
+# A write-ahead log that grew beyond this in a burst is cut back once its content is in the database.
+_LARGEST_WAL_BYTES = 16 * 1024 * 1024
+
+
 @dataclass(frozen=True, eq=False)
 class Table:
     """A table as the journal writes it: the first `keys` columns are its primary key."""
@@ -94,6 +98,7 @@ def connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA cache_size=-32768")
+    connection.execute(f"PRAGMA journal_size_limit={_LARGEST_WAL_BYTES}")
     return connection
 
 

@@ -87,9 +87,10 @@ class LiveHub:
 class HubProcess:
     """A hub in a process of its own, on one port and one file, that can be killed and started again."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *options: str) -> None:
         self.path = path
         self.port = 0
+        self.options = options
         self.start()
 
     def start(self) -> None:
@@ -101,6 +102,7 @@ class HubProcess:
             str(self.path),
             "--port",
             str(self.port),
+            *self.options,
         ]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None

@@ -263,6 +263,23 @@ def test_a_port_in_use_is_refused(tmp_path: Path) -> None:
         assert str(port) in refusal(tmp_path / "hub.db", port)
 
 
+def test_instances_past_their_retention_are_purged_by_the_process(hub: HubProcess) -> None:
+    with hub.client() as client:
+        for name in ("old", "recent", "running"):
+            client.schedule_new_orchestration("nobody-runs-this", instance_id=name)
+            if name != "running":
+                client.terminate_orchestration(name)
+    hub.kill()
+    with sqlite3.connect(hub.path) as connection:
+        connection.execute("UPDATE instances SET completed = completed - 172800000000 WHERE id = 'old'")
+    hub.options = ("--retention", "1d")
+    hub.start()
+    with hub.client() as client:
+        until(lambda: client.get_orchestration_state("old") is None)
+        assert client.get_orchestration_state("recent")
+        assert client.get_orchestration_state("running")
+
+
 def test_clients_can_wait_through_a_restart(hub: HubProcess) -> None:
     with hub.client() as client:
         client.schedule_new_orchestration(chain, input=2, instance_id="patient")
