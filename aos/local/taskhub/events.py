@@ -6,11 +6,8 @@ from aos.local.taskhub.wire import StringValue, encoded, field, timestamp
 
 _NOT_AN_ACTION = -1
 
-# Two events of each turn, encoded but for their time: encoded fields may come in any order.
+# The event of each turn, encoded but for its time: encoded fields may come in any order.
 _STARTED = encoded(pb.HistoryEvent(eventId=_NOT_AN_ACTION, orchestratorStarted=pb.OrchestratorStartedEvent()))
-_COMPLETED = encoded(
-    pb.HistoryEvent(eventId=_NOT_AN_ACTION, orchestratorCompleted=pb.OrchestratorCompletedEvent())
-)
 _TIMESTAMP = 2
 
 
@@ -22,11 +19,6 @@ def new(now: int, event_id: int = _NOT_AN_ACTION) -> pb.HistoryEvent:
 def turn_started(now: int) -> bytes:
     """The encoded event that begins a turn; its time is the orchestrator's clock."""
     return _STARTED + field(_TIMESTAMP, encoded(timestamp(now)))
-
-
-def turn_completed(now: int) -> bytes:
-    """The encoded event that ends a turn."""
-    return _COMPLETED + field(_TIMESTAMP, encoded(timestamp(now)))
 
 
 def started(now: int, origin: pb.ExecutionStartedEvent) -> pb.HistoryEvent:

@@ -1,4 +1,8 @@
-"""A turn of an orchestration: what its worker answered becomes history, messages and work."""
+"""A turn of an orchestration: what its worker answered becomes history, messages and work.
+
+As with the Durable Task Scheduler a history has an event for the beginning of a turn and none for its end,
+which no replay needs.
+"""
 
 import uuid
 
@@ -48,7 +52,6 @@ class Turn:
                 case kind:
                     self._act(kind, action)
         it.custom_status = optional(response, "customStatus")
-        self._fragment += past_event(events.turn_completed(self._now))
         if end is None:
             self._state.append_history(it, bytes(self._fragment))
             self._state.save(it)
