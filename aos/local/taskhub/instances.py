@@ -13,6 +13,18 @@ from aos.local.taskhub.state import State
 from aos.local.taskhub.wire import micros, optional, past_event, text
 
 
+def _replaceable(policy: pb.OrchestrationIdReusePolicy) -> frozenset[pb.OrchestrationStatus]:
+    """The statuses that an id may be taken from, by a rule of the Durable Task Scheduler's."""
+    wanted = frozenset(policy.replaceableStatus)
+    if wanted - TERMINAL and pb.ORCHESTRATION_STATUS_TERMINATED not in wanted:
+        raise HubError(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "Invalid reusable statuses: cannot exclude 'Terminated' while also allowing reuse of running "
+            "instances, which are terminated before they are replaced",
+        )
+    return wanted
+
+
 class Instances:
     """Operations on the instances of a hub; synchronous, to be run inside one change."""
 
@@ -38,7 +50,7 @@ class Instances:
             )
         replaceable = TERMINAL  # where the client names no policy
         if request.HasField("orchestrationIdReusePolicy"):
-            replaceable = frozenset(request.orchestrationIdReusePolicy.replaceableStatus)
+            replaceable = _replaceable(request.orchestrationIdReusePolicy)
         origin = pb.ExecutionStartedEvent(
             name=request.name,
             version=text(optional(request, "version")),
@@ -200,9 +212,9 @@ class Instances:
         self._state.send(child.parent, Kind.RESULT, event, execution=child.parent_execution)
 
     def restart(self, request: pb.RestartInstanceRequest) -> str:
-        """Run an ended instance again from its first input, under its own id or a new one."""
+        """Run an instance again from its first input: once it has ended, or at any time under a new id."""
         instance = self.require(request.instanceId)
-        if instance.live:
+        if instance.live and not request.restartWithNewInstanceId:
             raise refused(f"orchestration instance '{instance.id}' has not ended")
         origin = self._state.origin(instance)
         instance_id = uuid.uuid4().hex if request.restartWithNewInstanceId else instance.id

@@ -16,7 +16,8 @@ def add_activity(state: State, it: Instance, task: int, scheduled: pb.TaskSchedu
     copy_fields(scheduled, request, "version", "input", "parentTraceContext")
     request.orchestrationInstance.instanceId = it.id
     request.orchestrationInstance.executionId.value = it.execution
-    version = optional(scheduled, "version") or ""
+    # For the filters of workers an activity without a version of its own is of its orchestration's.
+    version = optional(scheduled, "version") or it.version or ""
     state.add_activity(
         Activity(
             state.next_seq(), it.id, it.execution, task, scheduled.name, version, request.SerializeToString()

@@ -335,7 +335,9 @@ def test_a_reuse_policy_protects_what_it_does_not_name(
 def test_a_reuse_policy_may_replace_a_running_instance(client: TaskHubGrpcClient) -> None:
     instance_id = client.schedule_new_orchestration(reports)
     client.wait_for_orchestration_start(instance_id, timeout=WAIT_S)
-    policy = pb.OrchestrationIdReusePolicy(replaceableStatus=[pb.ORCHESTRATION_STATUS_RUNNING])
+    policy = pb.OrchestrationIdReusePolicy(
+        replaceableStatus=[pb.ORCHESTRATION_STATUS_RUNNING, pb.ORCHESTRATION_STATUS_TERMINATED]
+    )
     client.schedule_new_orchestration(chain, input=1, instance_id=instance_id, reuse_id_policy=policy)
     assert result(client, instance_id) == 4
 

@@ -161,6 +161,33 @@ async def test_filters_and_limits_decide_what_a_worker_gets(hub: TaskHub) -> Non
     assert await picky.nothing_comes()
 
 
+async def test_an_activity_without_a_version_is_filtered_by_its_orchestrations(hub: TaskHub) -> None:
+    filters = pb.WorkItemFilters(
+        orchestrations=[pb.OrchestrationFilter(name="o", versions=["2"])],
+        activities=[pb.ActivityFilter(name="act", versions=["2"])],
+    )
+    worker = ScriptedWorker(hub, pb.GetWorkItemsRequest(workItemFilters=filters))
+    await hub.start_instance(pb.CreateInstanceRequest(instanceId="i", name="o", version={"value": "2"}))
+    await hub.complete_orchestrator(turn(await worker.take(), schedule(1)))
+    request = (await worker.take()).activityRequest
+    assert request.name == "act"
+    assert not request.HasField("version")
+
+
+async def test_a_running_instance_can_be_restarted_only_under_a_new_id(hub: TaskHub) -> None:
+    worker = ScriptedWorker(hub)
+    await start(hub, "i")
+    await hub.complete_orchestrator(turn(await worker.take()))
+    with pytest.raises(HubError) as refusal:
+        await hub.restart_instance(pb.RestartInstanceRequest(instanceId="i"))
+    assert refusal.value.code is grpc.StatusCode.FAILED_PRECONDITION
+    again = await hub.restart_instance(
+        pb.RestartInstanceRequest(instanceId="i", restartWithNewInstanceId=True)
+    )
+    assert (await worker.take()).orchestratorRequest.instanceId == again.instanceId != "i"
+    assert (await state(hub, "i")).orchestrationStatus == pb.ORCHESTRATION_STATUS_RUNNING
+
+
 async def test_a_stale_entity_batch_changes_nothing(hub: TaskHub) -> None:
     worker, other = ScriptedWorker(hub), ScriptedWorker(hub)
     await hub.signal_entity(pb.SignalEntityRequest(instanceId="@e@k", name="op"))
@@ -309,6 +336,15 @@ async def test_termination_without_the_worker(hub: TaskHub) -> None:
     [
         (pb.CreateInstanceRequest(instanceId="i"), grpc.StatusCode.INVALID_ARGUMENT),
         (pb.CreateInstanceRequest(instanceId="@e@k", name="o"), grpc.StatusCode.INVALID_ARGUMENT),
+        (
+            pb.CreateInstanceRequest(
+                name="o",
+                orchestrationIdReusePolicy=pb.OrchestrationIdReusePolicy(
+                    replaceableStatus=[pb.ORCHESTRATION_STATUS_SUSPENDED, pb.ORCHESTRATION_STATUS_FAILED]
+                ),
+            ),
+            grpc.StatusCode.INVALID_ARGUMENT,
+        ),
     ],
 )
 async def test_a_start_that_makes_no_sense_is_refused(
