@@ -1,0 +1,243 @@
+"""The app of the soak: every kind of durable work, each with what tells afterwards that it went right.
+
+Activities write each execution into the ledger with its input and a token of its own, and give the
+token back: what a later step was given shows whose result the hub kept. Entities keep the ids of all
+operations that they carried out, and how often.
+"""
+
+import json
+import os
+import uuid
+from datetime import timedelta
+from typing import Any
+
+import azure.durable_functions as df
+import azure.functions as func
+import durabletask.internal.orchestrator_service_pb2 as pb
+import grpc
+from azurefunctions.extensions.http.fastapi import JSONResponse, Request
+from durabletask import task
+from durabletask.entities import EntityContext, EntityInstanceId
+from soak_ledger import Ledger
+
+app = df.DFApp()
+ledger = Ledger(os.environ["SOAK_LEDGER"])
+Context = task.OrchestrationContext
+NEVER_AGAIN = pb.OrchestrationIdReusePolicy()
+
+# -- from outside
+
+
+async def start_once(client: df.DurableFunctionsClient, name: str, given: Any, instance_id: str) -> None:
+    """Start; a start that was accepted before, its answer lost, is as good."""
+    try:
+        await client.schedule_new_orchestration(
+            name, input=given, instance_id=instance_id, reuse_id_policy=NEVER_AGAIN
+        )
+    except grpc.RpcError as error:
+        if error.code() is not grpc.StatusCode.ALREADY_EXISTS:
+            raise
+
+
+@app.route(route="start/{name}/{id}", methods=["POST"])
+@app.durable_client_input(client_name="client")
+async def start(req: Request, client: df.DurableFunctionsClient) -> JSONResponse:
+    await start_once(client, req.path_params["name"], await req.json(), req.path_params["id"])
+    return JSONResponse({})
+
+
+@app.route(route="event/{id}/{name}", methods=["POST"])
+@app.durable_client_input(client_name="client")
+async def event(req: Request, client: df.DurableFunctionsClient) -> JSONResponse:
+    given = await req.json()
+    await client.raise_orchestration_event(req.path_params["id"], req.path_params["name"], data=given)
+    return JSONResponse({})
+
+
+@app.route(route="signal/{entity}/{key}", methods=["POST"])
+@app.durable_client_input(client_name="client")
+async def signal(req: Request, client: df.DurableFunctionsClient) -> JSONResponse:
+    entity = EntityInstanceId(req.path_params["entity"], req.path_params["key"])
+    await client.signal_entity(entity, "add", await req.json())
+    return JSONResponse({})
+
+
+@app.service_bus_queue_trigger(arg_name="message", queue_name="jobs", connection="ServiceBusConnection")
+@app.durable_client_input(client_name="client")
+async def job(message: func.ServiceBusMessage, client: df.DurableFunctionsClient) -> None:
+    """Start an orchestration or signal an entity, as the message says; some fail at their first delivery."""
+    wanted = json.loads(message.get_body())
+    ledger.delivery("jobs", None, message.message_id, "taken")
+    if wanted.get("fails_first") and message.delivery_count == 1:
+        raise RuntimeError("not at the first delivery")
+    if wanted["do"] == "start":
+        await start_once(client, wanted["name"], wanted["input"], message.message_id)
+    else:
+        operation = f"{message.message_id}/{uuid.uuid4().hex}"
+        ledger.intend(f"@counter@{wanted['key']}", operation)
+        await client.signal_entity(EntityInstanceId("counter", wanted["key"]), "add", operation)
+        ledger.acknowledged(operation)
+
+
+@app.service_bus_queue_trigger(arg_name="message", queue_name="poison", connection="ServiceBusConnection")
+def poison(message: func.ServiceBusMessage) -> None:
+    ledger.delivery("poison", None, message.message_id, "taken")
+    raise RuntimeError("this message cannot be handled")
+
+
+@app.timer_trigger(arg_name="timer", schedule="*/2 * * * * *")
+@app.durable_client_input(client_name="client")
+async def tick(timer: func.TimerRequest, client: df.DurableFunctionsClient) -> None:
+    operation = f"tick/{uuid.uuid4().hex}"
+    ledger.intend("@counter@ticks", operation)
+    await client.signal_entity(EntityInstanceId("counter", "ticks"), "add", operation)
+    ledger.acknowledged(operation)
+
+
+# -- entities
+
+
+def carried_out(state: dict[str, Any], operation: str) -> None:
+    """Count an operation; one that is counted twice is what the soak is looking for."""
+    operations = state.setdefault("operations", {})
+    operations[operation] = operations.get(operation, 0) + 1
+
+
+@app.entity_trigger(context_name="context", entity_name="counter")
+def counter(context: EntityContext, operation: str | None = None) -> int:
+    """`add` counts an operation by its id; `relay` has the entity named in it count it too."""
+    state = context.get_state(dict, {})
+    if context.operation == "add":
+        carried_out(state, operation)
+    elif context.operation == "relay":
+        carried_out(state, operation)
+        target = EntityInstanceId("counter", f"{context.entity_id.key}-relayed")
+        context.signal_entity(target, "add", operation)
+    context.set_state(state)
+    return sum(state.get("operations", {}).values())
+
+
+@app.entity_trigger(context_name="context", entity_name="account")
+def account(context: EntityContext, given: list[Any] | None = None) -> int:
+    """`move` changes the balance by an amount, for an operation; `get` looks."""
+    state = context.get_state(dict, {"balance": 0})
+    if context.operation == "move":
+        operation, amount = given
+        carried_out(state, operation)
+        state["balance"] += amount
+        context.set_state(state)
+    return state["balance"]
+
+
+# -- activities
+
+
+@app.activity_trigger(input_name="given")
+def step(given: dict) -> str:
+    """One execution of a step: its token."""
+    return ledger.attempt(given["effect"], json.dumps(given["after"]))
+
+
+@app.activity_trigger(input_name="effect")
+def charge(effect: str) -> str:
+    """What must not happen twice, guarded by the ledger: its receipt."""
+    return ledger.once(effect, ledger.attempt(effect, ""))
+
+
+@app.activity_trigger(input_name="number")
+async def double(number: int) -> int:
+    return number * 2
+
+
+# -- orchestrations
+
+
+@app.orchestration_trigger(context_name="context")
+def chain(context: Context, steps: int):
+    tokens: list[str] = []
+    for number in range(steps):
+        given = {"effect": f"{context.instance_id}/{number}", "after": tokens[-1] if tokens else None}
+        tokens.append((yield context.call_activity("step", input=given)))
+    receipt = yield context.call_activity("charge", input=f"{context.instance_id}/charge")
+    return {"tokens": tokens, "receipt": receipt}
+
+
+@app.orchestration_trigger(context_name="context")
+def fan(context: Context, width: int):
+    return sum((yield task.when_all([context.call_activity("double", input=each) for each in range(width)])))
+
+
+@app.orchestration_trigger(context_name="context")
+def family(context: Context, steps: int):
+    """Three chains as sub-orchestrations."""
+    children = [
+        context.call_sub_orchestrator("chain", input=steps, instance_id=f"{context.instance_id}.{each}")
+        for each in range(3)
+    ]
+    return [len(child["tokens"]) for child in (yield task.when_all(children))]
+
+
+@app.orchestration_trigger(context_name="context")
+def counts(context: Context, given: dict[str, Any]):
+    """Calls, signals and relayed signals of a counter."""
+    entity = EntityInstanceId("counter", given["key"])
+    for number in range(given["times"]):
+        yield context.call_entity(entity, "add", f"{context.instance_id}/call/{number}")
+        context.signal_entity(entity, "add", f"{context.instance_id}/signal/{number}")
+        context.signal_entity(entity, "relay", f"{context.instance_id}/relay/{number}")
+    return given["times"]
+
+
+@app.orchestration_trigger(context_name="context")
+def transfer(context: Context, given: dict[str, Any]):
+    """Move money in a critical section over two accounts; fails when another gets in between."""
+    source, target = (EntityInstanceId("account", given[end]) for end in ("source", "target"))
+    with (yield context.lock_entities([source, target])):
+        before = yield context.call_entity(source, "get")
+        yield context.call_entity(source, "move", [f"{context.instance_id}/out", -given["amount"]])
+        yield context.call_activity("charge", input=f"{context.instance_id}/fee")
+        after = yield context.call_entity(source, "get")
+        if after != before - given["amount"]:
+            raise RuntimeError(f"another got in between: {before}, then {after}")
+        yield context.call_entity(target, "move", [f"{context.instance_id}/in", given["amount"]])
+    return "moved"
+
+
+@app.orchestration_trigger(context_name="context")
+def patience(context: Context, seconds: float):
+    """A race of a timer and an event that may come, then another timer."""
+    event = context.wait_for_external_event("hurry")
+    timer = context.create_timer(timedelta(seconds=seconds))
+    winner = yield task.when_any([event, timer])
+    if winner is event:
+        timer.cancel()
+    yield context.create_timer(timedelta(milliseconds=100))
+    return "done"
+
+
+@app.orchestration_trigger(context_name="context")
+def collector(context: Context, given: dict[str, Any]):
+    """Collect so many different events, one a generation: events wait through continue_as_new."""
+    item = yield context.wait_for_external_event("item")
+    seen = [*given["seen"], item]
+    if len({each["number"] for each in seen}) < given["wanted"]:
+        context.continue_as_new({"wanted": given["wanted"], "seen": seen}, save_events=True)
+        return None
+    return seen
+
+
+@app.orchestration_trigger(context_name="context")
+def renewing(context: Context, given: dict[str, Any]):
+    """Generations that each call an activity and an entity, and set a timer."""
+    generation = given["generation"]
+    token = yield context.call_activity(
+        "step", input={"effect": f"{context.instance_id}/{generation}", "after": given["after"]}
+    )
+    yield context.call_entity(
+        EntityInstanceId("counter", given["key"]), "add", f"{context.instance_id}/generation/{generation}"
+    )
+    yield context.create_timer(timedelta(milliseconds=50))
+    if generation + 1 < given["generations"]:
+        context.continue_as_new({**given, "generation": generation + 1, "after": token})
+        return None
+    return generation + 1

@@ -1,0 +1,270 @@
+"""What must hold after a soak, looked up in the stopped host's databases and the ledger.
+
+Each check yields what it finds violated, one line each.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from durabletask.client import OrchestrationStatus
+from soak_ledger import Ledger
+from soak_plan import ACCOUNTS, Plan, Work
+
+_ORCHESTRATIONS = ("chain", "fan", "family", "counts", "transfer", "patience", "collector", "renewing")
+_COMPLETED = OrchestrationStatus.COMPLETED.value
+
+
+def rows(database: Path, sql: str) -> list[tuple[Any, ...]]:
+    """What a database holds; nothing while it does not exist yet."""
+    if not database.exists():
+        return []
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=30)) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def unfinished(data: Path, plan: Plan, ledger: Ledger) -> list[str]:
+    """What is still under way; looked up while the host runs."""
+    instances = dict(rows(data / "hub.db", "SELECT id, status FROM instances"))
+    waiting = [work.id for work in instances_of(plan) if instances.get(work.id) != _COMPLETED]
+    waiting += [
+        f"operations for {each}" for (each,) in rows(data / "hub.db", "SELECT DISTINCT target FROM inbox")
+    ]
+    settled = {each for (each,) in ledger.rows("SELECT message FROM deliveries WHERE event='settled'")}
+    return waiting + [each for each in messages_of_sessions(plan) if each not in settled]
+
+
+def instances_of(plan: Plan) -> Iterator[Work]:
+    """Every orchestration that must have run, with its input."""
+    yield from plan.of(*_ORCHESTRATIONS)
+    for work in plan.of("job"):
+        if (job := work.given["job"])["do"] == "start":
+            yield Work(work.at_s, work.id, job["name"], job["input"])
+
+
+def messages_of_sessions(plan: Plan) -> list[str]:
+    return [f"{work.id}/{number}" for work in plan.of("orders") for number in range(work.given)]
+
+
+class Judge:
+    """The state that a soak left, and what it must look like."""
+
+    def __init__(self, data: Path, plan: Plan, ledger: Ledger) -> None:
+        hub = data / "hub.db"
+        self._plan = plan
+        self._ledger = ledger
+        self._hub, self._bus = hub, data / "servicebus.db"
+        self._instances = {
+            each: (status, json.loads(output) if output else None)
+            for each, status, output in rows(hub, "SELECT id, status, output FROM instances")
+        }
+        states = {
+            each: json.loads(state)
+            for each, state in rows(hub, "SELECT id, state FROM entities WHERE state IS NOT NULL")
+        }
+        self._states: dict[str, dict[str, Any]] = states
+        self._done: dict[str, Counter[str]] = {
+            each: Counter(state.get("operations", {})) for each, state in states.items()
+        }
+        self._attempts: dict[str, list[tuple[Any, str]]] = defaultdict(list)
+        for effect, given, token in ledger.rows("SELECT effect, given, token FROM attempts"):
+            self._attempts[effect].append((json.loads(given or "null"), token))
+        self._receipts = dict(ledger.rows("SELECT effect, receipt FROM effects"))
+
+    @property
+    def updates(self) -> int:
+        """How many operations entities have carried out."""
+        return sum(done.total() for done in self._done.values())
+
+    def violations(self) -> list[str]:
+        """Everything that is wrong."""
+        checks = (self._databases, self._runs, self._entities, self._money, self._queues, self._sessions)
+        return [violation for check in checks for violation in check()]
+
+    # -- databases
+
+    def _databases(self) -> Iterator[str]:
+        for path in (self._hub, self._bus):
+            for (verdict,) in rows(path, "PRAGMA integrity_check"):
+                if verdict != "ok":
+                    yield f"{path.name}: {verdict}"
+        for table in ("inbox", "activities"):
+            for (count,) in rows(self._hub, f"SELECT count(*) FROM {table}"):
+                if count:
+                    yield f"the hub keeps {count} rows of {table} for nobody"
+        for entity, holder in rows(
+            self._hub, "SELECT id, locked_by FROM entities WHERE locked_by IS NOT NULL"
+        ):
+            yield f"{entity} is still locked by {holder}"
+
+    # -- orchestrations
+
+    def _runs(self) -> Iterator[str]:
+        for work in instances_of(self._plan):
+            status, output = self._instances.get(work.id, (None, None))
+            if status != _COMPLETED:
+                name = "lost" if status is None else OrchestrationStatus(status).name
+                yield f"{work.id} is {name}, not completed"
+            else:
+                for violation in self._outcome(work, output):
+                    yield f"{work.id}: {violation}"
+
+    def _outcome(self, work: Work, output: Any) -> Iterator[str]:
+        expected: Any = output
+        match work.kind:
+            case "chain":
+                yield from self._chain(work.id, work.given, output)
+            case "family":
+                expected = [work.given] * 3
+                for child in range(3):
+                    name = f"{work.id}.{child}"
+                    _, result = self._instances.get(name, (None, None))
+                    yield from self._chain(name, work.given, result)
+            case "fan":
+                expected = work.given * (work.given - 1)
+            case "counts":
+                expected = work.given["times"]
+            case "transfer":
+                expected = "moved"
+            case "patience":
+                expected = "done"
+            case "collector":
+                yield from _collected(work.given, output)
+            case "renewing":
+                expected = work.given["generations"]
+                yield from self._steps(work.id, expected)
+        if output != expected:
+            yield f"its output is {output!r}, not {expected!r}"
+
+    def _chain(self, name: str, steps: int, output: Any) -> Iterator[str]:
+        yield from self._steps(name, steps)
+        if not output or len(output["tokens"]) != steps:
+            yield f"{name} gave {output!r}"
+            return
+        for number, token in enumerate(output["tokens"]):
+            if token not in [made for _, made in self._attempts[f"{name}/{number}"]]:
+                yield f"step {number} never gave the {token} that its orchestration has"
+        if output["receipt"] != self._receipts.get(f"{name}/charge"):
+            yield "its receipt is not that of the charge"
+
+    def _steps(self, name: str, steps: int) -> Iterator[str]:
+        """Every execution of a step was given the same result of the step before: one that happened."""
+        before: list[str] = []
+        for number in range(steps):
+            attempts = self._attempts[f"{name}/{number}"]
+            given = {each for each, _ in attempts}
+            if len(given) != 1:
+                yield f"step {number} was run after different results of the step before: {given}"
+            elif number and not given <= set(before):
+                yield f"step {number} was run after {given}, which the step before never gave"
+            before = [token for _, token in attempts]
+
+    # -- entities
+
+    def _entities(self) -> Iterator[str]:
+        """Each acknowledged operation happened once, each other at most once, and none besides."""
+        must, may = self._expected()
+        for entity in must.keys() | self._done.keys():
+            done = self._done.get(entity, Counter())
+            for operation in must[entity] - done.keys():
+                yield f"{entity} lost {operation}"
+            for operation, times in done.items():
+                if times > 1:
+                    yield f"{entity} carried out {operation} {times} times"
+                if operation not in must[entity] and operation not in may[entity]:
+                    yield f"{entity} carried out {operation}, for which nobody asked"
+
+    def _expected(self) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
+        must: dict[str, set[str]] = defaultdict(set)
+        may: dict[str, set[str]] = defaultdict(set)
+        for entity, operation, acknowledged in self._ledger.rows(
+            "SELECT entity, operation, acknowledged FROM updates"
+        ):
+            (must if acknowledged else may)[entity].add(operation)
+        for work in self._plan.of("counts"):
+            key = f"@counter@{work.given['key']}"
+            for number in range(work.given["times"]):
+                must[key] |= {f"{work.id}/{way}/{number}" for way in ("call", "signal", "relay")}
+                must[f"{key}-relayed"].add(f"{work.id}/relay/{number}")
+        for work in self._plan.of("renewing"):
+            operations = {f"{work.id}/generation/{each}" for each in range(work.given["generations"])}
+            must[f"@counter@{work.given['key']}"] |= operations
+        for work in self._plan.of("transfer"):
+            must[f"@account@{work.given['source']}"].add(f"{work.id}/out")
+            must[f"@account@{work.given['target']}"].add(f"{work.id}/in")
+        return must, may
+
+    def _money(self) -> Iterator[str]:
+        balances = {name: self._states.get(f"@account@{name}", {}).get("balance", 0) for name in ACCOUNTS}
+        expected = dict.fromkeys(ACCOUNTS, 0)
+        for work in self._plan.of("transfer"):
+            expected[work.given["source"]] -= work.given["amount"]
+            expected[work.given["target"]] += work.given["amount"]
+        if sum(balances.values()):
+            yield f"the balances come to {sum(balances.values())}, not 0: {balances}"
+        if balances != expected:
+            yield f"the balances are {balances}, not {expected}"
+
+    # -- messages
+
+    def _queues(self) -> Iterator[str]:
+        left = rows(self._bus, "SELECT entity, message_id, dl_reason FROM messages")
+        dead = Counter(message for entity, message, _ in left if entity == "poison/$DeadLetterQueue")
+        for entity, message, reason in left:
+            if entity != "poison/$DeadLetterQueue":
+                yield f"{message} is left in {entity}"
+            elif reason != "MaxDeliveryCountExceeded":
+                yield f"{message} is dead-lettered because of {reason}"
+        expected = {work.id for work in self._plan.of("poison")}
+        for message in expected ^ dead.keys():
+            yield f"{message} is {'not ' if message in expected else ''}in the dead-letter queue"
+        yield from (
+            f"{message} is {times} times in the dead-letter queue"
+            for message, times in dead.items()
+            if times > 1
+        )
+        taken = Counter(
+            message for (message,) in self._ledger.rows("SELECT message FROM deliveries WHERE event='taken'")
+        )
+        for work in self._plan.of("job"):
+            if not taken[work.id]:
+                yield f"{work.id} was never delivered"
+        for message in expected:
+            if taken[message] > 3:
+                yield f"{message} was delivered {taken[message]} times, of which 3 are allowed"
+
+    def _sessions(self) -> Iterator[str]:
+        """In each session the messages come in order, and none comes again once it is settled."""
+        first: dict[str, list[str]] = defaultdict(list)
+        settled: set[str] = set()
+        for session, message, event in self._ledger.rows(
+            "SELECT session, message, event FROM deliveries WHERE session IS NOT NULL ORDER BY number"
+        ):
+            if event == "settled":
+                settled.add(message)
+                continue
+            if message in settled:
+                yield f"{message} came again after it was settled"
+            if message not in first[session]:
+                first[session].append(message)
+        for work in self._plan.of("orders"):
+            expected = [f"{work.id}/{number}" for number in range(work.given)]
+            if first[work.id] != expected:
+                yield f"session {work.id} was handled in the order {first[work.id]}"
+        yield from (
+            f"{each} was never settled" for each in messages_of_sessions(self._plan) if each not in settled
+        )
+
+
+def _collected(wanted: int, output: Any) -> Iterator[str]:
+    """Each event that was acknowledged came, and none came twice."""
+    attempts = Counter(each["attempt"] for each in output)
+    yield from (f"event {each} came {times} times" for each, times in attempts.items() if times > 1)
+    if {each["number"] for each in output} != set(range(wanted)):
+        yield f"it collected {output}"
