@@ -27,10 +27,28 @@ def up(
         typer.Option("--app", metavar="DIR", help="The Functions app's folder.  [default: AOS itself]"),
     ] = None,
     port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="Where to listen; 0 takes any free port.")
-    ] = 7071,
+        int | None,
+        typer.Option(
+            "--port",
+            min=0,
+            max=65535,
+            help="Where to listen; 0 takes any free port.  [default: as local.settings.json says, else 7071]",
+        ),
+    ] = None,
     data: Annotated[Path, typer.Option("--data", metavar="DIR", help="Where state is kept.")] = DEFAULT_DATA,
     verbose: Annotated[bool, typer.Option("--verbose", help="Tracebacks, and the libraries' logs.")] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            min=1,
+            max=10,
+            help="Worker processes.  [default: FUNCTIONS_WORKER_PROCESS_COUNT, else 1]",
+        ),
+    ] = None,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Load the app again whenever it was edited.")
+    ] = False,
     json: AsJson = False,
 ) -> int:
     """Serve AOS, or any Functions app, on this machine until Ctrl-C."""
@@ -46,7 +64,16 @@ def up(
         check_state(data)
         on_serving = partial(_show_first_key, data, as_json=wants_json(context, json))
     return run_host(
-        HostOptions(app=folder, data=data, port=port, env=env, verbose=verbose, on_serving=on_serving)
+        HostOptions(
+            app=folder,
+            data=data,
+            port=port,
+            env=env,
+            verbose=verbose,
+            on_serving=on_serving,
+            workers=workers,
+            reload=reload,
+        )
     )
 
 

@@ -21,10 +21,9 @@ async def open_broker(path: Path, topology: Topology) -> Broker:
     return broker
 
 
-def topology_file(chosen: Path | None, app: Path) -> Path | None:
-    """The topology that was chosen, else the app's own; `None` when there is neither."""
-    conventional = app / "infra" / "servicebus.json"
-    return chosen or (conventional if conventional.is_file() else None)
+def topology_file(app: Path) -> Path:
+    """Where an app may have a topology of its own."""
+    return app / "infra" / "servicebus.json"
 
 
 def read_topology(path: Path) -> Topology:

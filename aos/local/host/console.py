@@ -21,13 +21,19 @@ class Console:
         """A line from the host itself."""
         self._write("host", message)
 
-    def worker(self, line: str) -> None:
-        """A line that the worker process printed."""
-        self._write("worker", f"| {line}")
+    def warn(self, message: str) -> None:
+        """A line from the host about something that went wrong and was dealt with."""
+        self._write("host", message)
 
-    def log(self, level: str, logger: str, invocation_id: str | None, message: str) -> None:
-        """A record logged in the worker."""
-        self._write("log", f"{level.lower():8} {short(invocation_id)} {logger}: {message}")
+    def worker(self, line: str, worker: int | None = None) -> None:
+        """A line that a worker process printed; `worker` is its number when there are several."""
+        self._write(_numbered("worker", worker), f"| {line}")
+
+    def log(
+        self, level: str, logger: str, invocation_id: str | None, message: str, *, worker: int | None = None
+    ) -> None:
+        """A record logged in a worker."""
+        self._write(_numbered("log", worker), f"{level.lower():8} {short(invocation_id)} {logger}: {message}")
 
     def invocation(
         self,
@@ -38,10 +44,13 @@ class Console:
         *,
         failure: tuple[str, str] | None,
         note: str = "",
+        worker: int | None = None,
     ) -> None:
         """The end of an invocation; `failure` is the exception's last line and its traceback."""
         outcome = _FAILED if failure else "ok"
         text = f"{name}{' ' + note if note else ''} {short(invocation_id)} {outcome} {ms:.0f} ms"
+        if worker is not None:
+            text += f" on worker {worker}"
         if failure:
             text += f": {failure[0]}"
             if self.verbose and failure[1]:
@@ -77,3 +86,7 @@ class Console:
 def short(invocation_id: str | None) -> str:
     """The part of an invocation's id that lines show."""
     return (invocation_id or "-")[:8]
+
+
+def _numbered(kind: str, worker: int | None) -> str:
+    return kind if worker is None else f"{kind} {worker}"

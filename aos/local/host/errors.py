@@ -1,4 +1,4 @@
-"""The error that stops the host."""
+"""The errors that stop the host."""
 
 
 class HostError(Exception):
@@ -12,3 +12,10 @@ class HostError(Exception):
         super().__init__(message)
         self.message = message
         self.code = code
+
+
+class AppError(HostError):
+    """The app cannot be loaded or kept running: an edit of it may mend that."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code=1)

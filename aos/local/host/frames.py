@@ -36,6 +36,8 @@ class Kind(enum.IntEnum):
     CANCEL = 12  # host -> worker: the invocation took too long
     LOG = 13  # worker -> host: JSON, one log record
     STOP = 14  # host -> worker: end the process
+    PING = 15  # host -> worker: answer at once
+    PONG = 16  # worker -> host: the answer
 
 
 def pack(head: dict[str, Any], body: bytes = b"") -> bytes:

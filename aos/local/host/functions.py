@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aos.local.host.errors import HostError
+from aos.local.host.errors import AppError
 from aos.local.host.settings import substitute
 
 
@@ -56,7 +56,7 @@ class Function:
 def functions_of(
     metadata: Iterable[Mapping[str, Any]], settings: Mapping[str, str], only: tuple[str, ...] = ()
 ) -> list[Function]:
-    """The functions to serve; `HostError` names every function and binding that cannot be served."""
+    """The functions to serve; `AppError` names every function and binding that cannot be served."""
     functions, refusals = [], []
     for entry in metadata:
         name, bindings = str(entry["name"]), entry["bindings"]
@@ -65,9 +65,9 @@ def functions_of(
         if not problems:
             functions.append(_function(name, str(entry["id"]), bindings, settings, only))
     if refusals:
-        raise HostError("this host cannot serve the app: " + "; ".join(refusals), code=1)
+        raise AppError("this host cannot serve the app: " + "; ".join(refusals))
     if not functions:
-        raise HostError("the app has no functions", code=1)
+        raise AppError("the app has no functions")
     return functions
 
 

@@ -3,50 +3,28 @@
 import asyncio
 import contextlib
 import importlib.metadata
-import json
 import os
 import socket
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from aos.local.host.application import Application, Ground, read_definition
 from aos.local.host.background import Background
-from aos.local.host.broker import (
-    connect,
-    connect_default,
-    open_broker,
-    read_topology,
-    topology_file,
-    topology_of,
-)
-from aos.local.host.bus import BusTriggers
+from aos.local.host.broker import topology_file
 from aos.local.host.console import Console
-from aos.local.host.durable import DurablePump, client_configuration
-from aos.local.host.errors import HostError
-from aos.local.host.functions import Function, Trigger, functions_of
-from aos.local.host.hostjson import read_host_json
+from aos.local.host.errors import AppError, HostError
+from aos.local.host.functions import Function, Trigger
+from aos.local.host.messaging import Messaging
 from aos.local.host.options import HostOptions
-from aos.local.host.settings import app_settings
+from aos.local.host.serving import Serving
+from aos.local.host.settings import DEFAULT_PORT, local_port
 from aos.local.host.state import DataFolder
-from aos.local.host.supervisor import Supervisor
-from aos.local.host.timers import Timers
-from aos.local.host.web import FrontEnd, RouteTable
-from aos.local.servicebus import Broker, Topology
+from aos.local.host.watch import Watch
+from aos.local.host.web import FrontEnd
 from aos.local.taskhub import HubError, TaskHub, serve
-
-
-class Listener(Protocol):
-    """A source of invocations."""
-
-    def start(self) -> None:
-        """Begin to take work."""
-
-    def pause(self) -> None:
-        """Take no more work; what runs goes on."""
-
-    async def close(self) -> None:
-        """Give back what was not finished."""
 
 
 class Host:
@@ -56,19 +34,23 @@ class Host:
         self._options = options
         self._console = console
         self._stack = contextlib.AsyncExitStack()
-        self._listeners: list[Listener] = []
-        self._functions: list[Function] = []
         self._id = uuid.uuid4().hex
         self._started = time.monotonic()
         self._stopped = asyncio.Event()
         self._background = Background()
-        self._supervisor: Supervisor | None = None
-        self._front: FrontEnd | None = None
-        self.port = options.port
+        self._serving = Serving()
+        self._front = FrontEnd(self._serving, self._admin(), console)
+        self._application: Application | None = None
+        self._follower: asyncio.Task[None] | None = None
+        self.port = options.port or 0
 
     @classmethod
     async def start(cls, options: HostOptions) -> "Host":
-        """Start everything; `HostError` when something is wrong, and then nothing is left running."""
+        """Start everything; `HostError` when something is wrong, and then nothing is left running.
+
+        With `reload` an app that cannot be loaded is not an error: the host says why, answers 503 and
+        waits for an edit.
+        """
         host = cls(options, Console(verbose=options.verbose, stream=options.log))
         try:
             await host._start()
@@ -94,77 +76,151 @@ class Host:
     async def stop(self) -> None:
         """Stop taking work, let running invocations finish for the grace period, then end everything."""
         self._console.say("stopping")
-        if self._front is not None:
-            self._front.stop_accepting()
-        for listener in self._listeners:
-            listener.pause()
-        if self._supervisor is not None:
-            await self._supervisor.drain(self._options.grace_s)
+        await self._stop_following()
+        self._front.stop_accepting()
+        if self._application is not None:
+            await self._application.drain(self._options.grace_s)
         await self._end()
         self._stopped.set()
         self._console.say("stopped")
 
     def kill(self) -> None:
-        """End the worker at once."""
-        if self._supervisor is not None:
-            self._supervisor.kill()
+        """End the workers at once."""
+        if self._application is not None and self._application.supervisor is not None:
+            self._application.supervisor.kill()
 
     async def _end(self) -> None:
-        """The worker first, so that what it was doing can be given back; then everything below it."""
-        if self._supervisor is not None:
-            await self._supervisor.stop()
-        for listener in self._listeners:
-            await listener.close()
-        if self._front is not None:
-            await self._front.close()
+        """The workers first, so that what they were doing can be given back; then everything below them."""
+        await self._stop_following()
+        if self._application is not None:
+            await self._application.end()
+        await self._front.close()
         await self._stack.aclose()
+
+    async def _stop_following(self) -> None:
+        if self._follower is not None:
+            self._follower.cancel()
+            await asyncio.wait([self._follower])
 
     async def _start(self) -> None:
         options = self._options
         self._app = _app_folder(options.app)
-        self._settings = app_settings(self._app, os.environ, options.env)
-        self._host_json = read_host_json(self._app, self._settings)
-        _require_script(self._app, self._settings)
-        topology_path = topology_file(options.topology, self._app)
-        topology = read_topology(topology_path) if topology_path else None
-        sock = self._bind()
-        self._settings.setdefault("WEBSITE_HOSTNAME", f"{options.host}:{self.port}")
-        self._data = self._lock_data()
-        hub = await self._open_hub()
-        broker = await self._open_broker(topology) if topology else None
-        supervisor, broker = await self._load(broker)
-        self._listeners = self._make_listeners(supervisor, hub, broker)
-        await self._open_front(sock, supervisor)
-        for listener in self._listeners:
-            listener.start()
+        if not options.reload:
+            read_definition(self._app, options)  # what is wrong there is said before anything is made
+        sock = self._bind(self._port())
+        data = self._lock_data()
+        hub, rpc_port = await self._open_hub(data)
+        messaging = Messaging(data / "servicebus.db")
+        self._stack.push_async_callback(messaging.close)
+        self._ground = Ground(self._console, self.url, data, hub, rpc_port, messaging, options.verbose)
+        if options.reload:
+            await self._follow_from_now(data)
+        else:
+            await self._load(self._background)
+        try:
+            await self._front.start(sock)
+        except OSError as error:
+            raise self._port_error(error, self.port) from error
+        if self._application is not None:
+            self._application.listen()
         if options.on_serving is not None:
             await asyncio.to_thread(options.on_serving)
         self._announce()
 
-    def _bind(self) -> socket.socket:
+    # -- versions of the app
+
+    async def _load(self, background: Background) -> None:
+        """Load the app as it is on disk, and serve it."""
+        definition = read_definition(self._app, self._options)
+        application = Application(definition, self._ground, background)
+        try:
+            site = await application.start()
+        except BaseException:
+            await application.end()
+            raise
+        self._application = application
+        self._serving.put(site)
+
+    async def _unload(self) -> None:
+        """Let what runs end within the grace period, and end this version; its work waits for the next."""
+        self._serving.suspend()
+        self._front.end_streams()
+        application = self._application
+        if application is not None:
+            await application.drain(self._options.grace_s)
+            await application.end()
+            self._application = None
+
+    async def _load_or_refuse(self, background: Background) -> None:
+        try:
+            await self._load(background)
+        except HostError as error:
+            self._refuse(error)
+
+    def _refuse(self, error: HostError) -> None:
+        self._console.say(f"error: {error.message}")
+        self._console.say("answering 503 until an edit mends it")
+        self._serving.refuse(error.message)
+
+    async def _follow_from_now(self, data: Path) -> None:
+        topology = self._options.topology or topology_file(self._app)
+        watch = Watch(self._app, files=[topology.resolve()], excluded=[data])
+        background = Background()
+        await self._load_or_refuse(background)
+        self._follower = self._background.spawn(self._follow(watch, background))
+
+    async def _follow(self, watch: Watch, background: Background) -> None:
+        """Load the app again after each edit; an app whose workers can no longer be started is refused."""
+        while True:
+            edited = asyncio.create_task(watch.changed())
+            try:
+                either: list[asyncio.Future[Any]] = [edited, background.failed]
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+                failure = background.failed.exception() if background.failed.done() else None
+                if failure is not None:
+                    if not isinstance(failure, AppError):
+                        raise failure
+                    await self._unload()
+                    self._refuse(failure)
+                names = await edited
+            finally:
+                edited.cancel()
+            began = time.monotonic()
+            self._console.say(f"{', '.join(names)} changed: loading the app again")
+            await self._unload()
+            background = Background()
+            await self._load_or_refuse(background)
+            if self._application is not None:
+                self._application.listen()
+                self._announce(time.monotonic() - began)
+
+    # -- what stays while they come and go
+
+    def _port(self) -> int:
+        if self._options.port is not None:
+            return self._options.port
+        try:
+            return local_port(self._app)
+        except HostError:
+            if not self._options.reload:
+                raise
+            return DEFAULT_PORT
+
+    def _bind(self, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in self._options.host else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_STREAM)
         self._stack.callback(sock.close)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            sock.bind((self._options.host, self._options.port))
+            sock.bind((self._options.host, port))
         except (OSError, OverflowError) as error:
-            raise self._port_error(error) from error
+            raise self._port_error(error, port) from error
         self.port = sock.getsockname()[1]
         return sock
 
-    def _port_error(self, error: OSError | OverflowError) -> HostError:
+    def _port_error(self, error: OSError | OverflowError, port: int) -> HostError:
         reason = error.strerror if isinstance(error, OSError) else "no such port"
-        return HostError(f"cannot listen on {self._options.host} port {self._options.port}: {reason}")
-
-    async def _open_front(self, sock: socket.socket, supervisor: Supervisor) -> None:
-        table = RouteTable(self._functions, self._host_json.route_prefix)
-        front = FrontEnd(supervisor, table, self._admin(supervisor), self._host_json.response_headers)
-        self._front = front
-        try:
-            await front.start(sock)
-        except OSError as error:
-            raise self._port_error(error) from error
+        return HostError(f"cannot listen on {self._options.host} port {port}: {reason}")
 
     def _lock_data(self) -> Path:
         folder = DataFolder(self._options.data.resolve())
@@ -172,89 +228,57 @@ class Host:
         self._stack.callback(folder.release)
         return folder.path
 
-    async def _open_hub(self) -> TaskHub:
-        """Open the hub, and serve it to the durable clients of the worker."""
+    async def _open_hub(self, data: Path) -> tuple[TaskHub, int]:
+        """Open the hub, and serve it to the durable clients of the workers on the port returned."""
         os.environ.setdefault(
             "GRPC_ENABLE_FORK_SUPPORT", "0"
         )  # else it complains whenever a worker is started
         try:
-            hub = await TaskHub.open(self._data / "hub.db")
+            hub = await TaskHub.open(data / "hub.db")
             self._stack.push_async_callback(hub.close)
             server = await serve(hub)
         except HubError as error:
             raise HostError(str(error)) from error
         self._stack.push_async_callback(server.stop, None)
-        self._rpc_port = server.port
-        return hub
+        return hub, server.port
 
-    async def _open_broker(self, topology: Topology) -> Broker:
-        broker = await open_broker(self._data / "servicebus.db", topology)
-        self._stack.push_async_callback(broker.close)
-        connect_default(self._settings, broker.connection_string)
-        return broker
+    # -- what it says of itself
 
-    async def _load(self, broker: Broker | None) -> tuple[Supervisor, Broker | None]:
-        """Start the worker and learn the functions; again with more settings when triggers need them."""
-        supervisor = await self._start_worker()
-        if any(function.trigger is Trigger.BUS for function in self._functions):
-            broker = broker or await self._open_broker(topology_of(self._functions))
-            missing = connect(self._functions, self._settings, broker.connection_string)
-            if missing:
-                self._settings |= missing
-                await supervisor.stop()
-                supervisor = await self._start_worker()
-        return supervisor, broker
+    @property
+    def _functions(self) -> Sequence[Function]:
+        return self._application.functions if self._application is not None else ()
 
-    async def _start_worker(self) -> Supervisor:
-        durable = self._host_json.durable
-        client = client_configuration(durable, self._rpc_port, self.url)
-        hello = {
-            "app": str(self._app),
-            "client": json.dumps(client),
-            "log_level": self._host_json.log_level,
-            "verbose": self._options.verbose,
-        }
-        supervisor = Supervisor(self._settings, hello, self._console, self._host_json, self._background)
-        self._supervisor = supervisor
-        metadata = await supervisor.start()
-        self._functions = functions_of(metadata, self._settings, self._host_json.functions)
-        return supervisor
-
-    def _make_listeners(self, supervisor: Supervisor, hub: TaskHub, broker: Broker | None) -> list[Listener]:
-        active = [function for function in self._functions if not function.disabled]
-        of = {kind: [each for each in active if each.trigger is kind] for kind in Trigger}
-        durable = of[Trigger.ORCHESTRATION] + of[Trigger.ENTITY] + of[Trigger.ACTIVITY]
-        listeners: list[Listener] = [
-            Timers(of[Trigger.TIMER], self._data / "timers.json", supervisor),
-            DurablePump(durable, hub, self._host_json.durable, supervisor),
-        ]
-        if broker is not None:
-            listeners.append(BusTriggers(of[Trigger.BUS], broker, self._host_json.bus, supervisor))
-        return listeners
-
-    def _admin(self, supervisor: Supervisor) -> dict[str, Any]:
+    def _admin(self) -> dict[str, Any]:
         return {
-            "/admin/host/status": lambda: self._status(supervisor),
-            "/admin/host/ping": lambda: {},
+            "/admin/host/status": self._status,
+            "/admin/host/ping": dict,
             "/admin/functions": lambda: [_function_document(function) for function in self._functions],
         }
 
-    def _status(self, supervisor: Supervisor) -> dict[str, Any]:
+    def _status(self) -> dict[str, Any]:
+        supervisor = self._application.supervisor if self._application is not None else None
+        workers = supervisor.workers if supervisor is not None else []
+        refusal = self._serving.refusal
         return {
             "id": self._id,
-            "state": "Running",
+            "state": "Error" if refusal else "Running",
+            "errors": [refusal] if refusal else [],
             "version": importlib.metadata.version("aos"),
             "processUptime": round((time.monotonic() - self._started) * 1000),
             "functionCount": len(self._functions),
-            "workerPid": supervisor.pid,
+            "workerPid": workers[0]["pid"] if workers else None,
+            "workers": workers,
         }
 
-    def _announce(self) -> None:
-        for function in self._functions:
-            if not function.disabled and not function.name.startswith("BuiltIn__"):
-                detail = _detail(function, self._host_json.route_prefix)
-                self._console.say(f"{function.trigger:20} {function.name} {detail}".rstrip())
-        elapsed_ms = (time.monotonic() - self._started) * 1000
+    def _announce(self, again_s: float | None = None) -> None:
+        if self._application is not None:
+            prefix = self._application.host_json.route_prefix
+            for function in self._functions:
+                if not function.disabled and not function.name.startswith("BuiltIn__"):
+                    self._console.say(
+                        f"{function.trigger:20} {function.name} {_detail(function, prefix)}".rstrip()
+                    )
+        elapsed_ms = (time.monotonic() - self._started if again_s is None else again_s) * 1000
         self._console.say(f"serving {self._options.app} at {self.url}, ready after {elapsed_ms:.0f} ms")
 
 
@@ -263,12 +287,6 @@ def _app_folder(path: Path) -> Path:
         problem = "is not a folder" if path.exists() else "does not exist"
         raise HostError(f"the app folder {path} {problem}")
     return path.resolve()
-
-
-def _require_script(app: Path, settings: dict[str, str]) -> None:
-    script = app / settings.get("PYTHON_SCRIPT_FILE_NAME", "function_app.py")
-    if not script.is_file():
-        raise HostError(f"{script} does not exist: this host runs apps in the Python v2 model")
 
 
 def _detail(function: Function, route_prefix: str) -> str:

@@ -7,18 +7,20 @@ import json
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from aos.local.host.calls import Call, Failure, Result, WorkerLostError
 from aos.local.host.console import Console
-from aos.local.host.errors import HostError
+from aos.local.host.errors import AppError
 from aos.local.host.frames import Channel, Kind, pack, unpack
 
 _LOAD_TIMEOUT_S = 120.0
 _END_TIMEOUT_S = 3.0
 _COLLECT_S = 0.5
+_HANGS_AFTER_S = 0.2
 _LINE_LIMIT = 1024 * 1024
 _ROOT = str(Path(__file__).parents[3])
 # -P: the app's folder must not stand before this package while the worker is imported.
@@ -28,7 +30,8 @@ _MAIN = f"import sys; sys.path.append({_ROOT!r}); from aos.local.host.worker.pro
 class WorkerProcess:
     """A running worker: `functions` are what it indexed, `lost` completes when it is gone."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, number: int | None = None) -> None:
+        self.number = number  # told in lines when there are several
         self._console = console
         self._channel = Channel(self._on_frame, self._on_lost)
         self._calls: dict[int, Call] = {}
@@ -40,6 +43,7 @@ class WorkerProcess:
         self._loaded: asyncio.Future[list[dict[str, Any]]] = loop.create_future()
         self.lost: asyncio.Future[None] = loop.create_future()
         self.functions: list[dict[str, Any]] = []
+        self._pinged: float | None = None
 
     @property
     def pid(self) -> int:
@@ -47,8 +51,24 @@ class WorkerProcess:
         assert self._process is not None, "a worker has a pid once it was started"
         return self._process.pid
 
+    @property
+    def running(self) -> int:
+        """How many invocations are under way."""
+        return len(self._calls)
+
+    @property
+    def hangs(self) -> bool:
+        """True when it left a ping unanswered for long: something blocks its event loop."""
+        return self._pinged is not None and time.monotonic() - self._pinged > _HANGS_AFTER_S
+
+    def ping(self) -> None:
+        """Ask for a sign of life, unless it was asked already or has nothing to do."""
+        if self._pinged is None and self._calls:
+            self._pinged = time.monotonic()
+            self._channel.send(Kind.PING, 0)
+
     async def start(self, environment: Mapping[str, str], hello: dict[str, Any]) -> None:
-        """Start the process and let it load the app; `HostError` (code 1) says why it cannot."""
+        """Start the process and let it load the app; `AppError` says why it cannot."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         with theirs:
@@ -72,16 +92,23 @@ class WorkerProcess:
             async with asyncio.timeout(_LOAD_TIMEOUT_S):
                 self.functions = await self._loaded
         except TimeoutError as error:
-            raise HostError(f"the app was not loaded within {_LOAD_TIMEOUT_S:.0f} s", code=1) from error
+            raise AppError(f"the app was not loaded within {_LOAD_TIMEOUT_S:.0f} s") from error
 
     def invoke(
-        self, function_id: str, invocation_id: str, body: bytes, metadata: Mapping[str, Any] | None
+        self,
+        function_id: str,
+        invocation_id: str,
+        body: bytes,
+        metadata: Mapping[str, Any] | None,
+        retry: Mapping[str, Any] | None = None,
     ) -> Call:
-        """Begin an invocation with a trigger's data."""
+        """Begin an invocation with a trigger's data, and what a run that is repeated is told of that."""
         stream, call = self._open()
         head: dict[str, Any] = {"function": function_id, "id": invocation_id}
         if metadata:
             head["metadata"] = metadata
+        if retry:
+            head["retry"] = retry
         self._channel.send(Kind.INVOKE, stream, pack(head, body))
         return call
 
@@ -92,9 +119,10 @@ class WorkerProcess:
         return call
 
     async def stop(self) -> None:
-        """End the process: by asking, then by killing."""
+        """End the process: by asking, then by killing. What it still ran counts as lost, not as failed."""
         if self._process is None:
             return
+        self._lose_calls()
         self._channel.send(Kind.STOP, 0)
         try:
             async with asyncio.timeout(_END_TIMEOUT_S):
@@ -145,7 +173,11 @@ class WorkerProcess:
             self._on_result(stream, payload)
         elif kind is Kind.LOG:
             record = json.loads(payload)
-            self._console.log(record["level"], record["logger"], record["id"], record["message"])
+            self._console.log(
+                record["level"], record["logger"], record["id"], record["message"], worker=self.number
+            )
+        elif kind is Kind.PONG:
+            self._pinged = None
         elif kind is Kind.READY:
             self._loaded.set_result(unpack(payload)[0]["functions"])
         elif kind is Kind.REFUSED:
@@ -154,7 +186,9 @@ class WorkerProcess:
             self._calls[stream].on_frame(kind, payload)
 
     def _on_result(self, stream: int, payload: bytes) -> None:
-        call = self._calls.pop(stream)
+        call = self._calls.pop(stream, None)
+        if call is None:
+            return  # lost already: the worker was told to end
         head, body = unpack(payload)
         failure = None if head["ok"] else Failure(head["type"], head["message"], head["trace"])
         if not call.result.done():
@@ -163,15 +197,16 @@ class WorkerProcess:
     def _on_refused(self, head: dict[str, Any]) -> None:
         if self._console.verbose:
             self._console.say(head["trace"].rstrip())
-        self._loaded.set_exception(HostError(f"the app cannot be loaded: {head['message']}", code=1))
+        self._loaded.set_exception(AppError(f"the app cannot be loaded: {head['message']}"))
 
     def _on_lost(self) -> None:
         if not self.lost.done():
             self.lost.set_result(None)
         if not self._loaded.done():
-            self._loaded.set_exception(
-                HostError("the worker process ended while it was loading the app", code=1)
-            )
+            self._loaded.set_exception(AppError("the worker process ended while it was loading the app"))
+        self._lose_calls()
+
+    def _lose_calls(self) -> None:
         calls, self._calls = self._calls, {}
         for call in calls.values():
             if not call.result.done():
@@ -185,4 +220,4 @@ class WorkerProcess:
                 continue
             if not line:
                 return
-            self._console.worker(line.decode(errors="replace").rstrip())
+            self._console.worker(line.decode(errors="replace").rstrip(), self.number)

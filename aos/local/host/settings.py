@@ -8,6 +8,10 @@ from typing import Any
 
 from aos.local.host.errors import HostError
 
+DEFAULT_PORT = 7071
+MOST_WORKERS = 10  # of a Functions app in Azure too
+_WORKER_COUNT = "FUNCTIONS_WORKER_PROCESS_COUNT"
+_FILE = "local.settings.json"
 _REFERENCE = re.compile(r"%([^%\s]+)%")
 
 
@@ -27,10 +31,8 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
 def local_settings(app: Path) -> dict[str, str]:
     """The `Values` of local.settings.json, or nothing when the file does not exist."""
-    path = app / "local.settings.json"
-    if not path.exists():
-        return {}
-    document = read_json_object(path)
+    path = app / _FILE
+    document = _document(path)
     if document.get("IsEncrypted"):
         raise HostError(
             f"{path}: IsEncrypted settings cannot be read; decrypt them with `func settings decrypt`"
@@ -42,6 +44,34 @@ def local_settings(app: Path) -> dict[str, str]:
         if not isinstance(value, str | int | float | bool | None):
             raise HostError(f"{path}: Values.{name} must be a string")
     return {name: _text(value) for name, value in values.items() if value not in (None, "")}
+
+
+def local_port(app: Path) -> int:
+    """`Host.LocalHttpPort` of local.settings.json, else 7071."""
+    path = app / _FILE
+    port = _section(_document(path), "Host", path).get("LocalHttpPort", DEFAULT_PORT)
+    if not isinstance(port, int) or isinstance(port, bool) or not 0 < port < 65536:
+        raise HostError(f"{path}: Host.LocalHttpPort must be a port number")
+    return port
+
+
+def worker_count(settings: Mapping[str, str]) -> int:
+    """How many worker processes the app asks for: FUNCTIONS_WORKER_PROCESS_COUNT, else one."""
+    text = settings.get(_WORKER_COUNT) or "1"
+    if text not in map(str, range(1, MOST_WORKERS + 1)):
+        raise HostError(f"{_WORKER_COUNT} is {text!r}: it must be a number from 1 to {MOST_WORKERS}")
+    return int(text)
+
+
+def _document(path: Path) -> dict[str, Any]:
+    return read_json_object(path) if path.exists() else {}
+
+
+def _section(document: Mapping[str, Any], name: str, path: Path) -> Mapping[str, Any]:
+    section = document.get(name) or {}
+    if not isinstance(section, Mapping):
+        raise HostError(f"{path}: {name} must be an object")
+    return section
 
 
 def _text(value: object) -> str:

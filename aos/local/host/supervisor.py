@@ -1,4 +1,4 @@
-"""Keeping a worker alive, and running invocations on it: time limits, log lines, draining."""
+"""The workers of one version of the app, and invocations run on them: time limits, log lines, draining."""
 
 import asyncio
 import contextlib
@@ -11,15 +11,15 @@ from typing import Any
 from aos.local.host.background import Background
 from aos.local.host.calls import Call, Failure, Result, WorkerLostError
 from aos.local.host.console import Console
-from aos.local.host.errors import HostError
+from aos.local.host.errors import AppError
 from aos.local.host.functions import Function
 from aos.local.host.hostjson import HostJson
 from aos.local.host.process import WorkerProcess
+from aos.local.host.slot import WorkerSlot
 
 FUNCTION_TIMEOUT = "FunctionTimeout"
-_BACKOFF_S = (0.0, 0.25, 0.5, 1.0, 2.0, 5.0)
-_HEALTHY_AFTER_S = 10.0
 _CANCEL_GRACE_S = 2.0
+_PING_EVERY_S = 0.1
 _THREADS_FOR_HTTP = 32
 _MOST_THREADS = 256
 
@@ -35,7 +35,11 @@ class _Line:
 
 
 class Supervisor:
-    """One worker process after the other; `invoke` and `request` wait while there is none."""
+    """A number of workers that all run the same app; `invoke` and `request` wait while there is none.
+
+    Each invocation goes to the worker with the fewest under way that answers promptly. A worker that
+    dies is replaced alone, and takes only its own invocations along.
+    """
 
     def __init__(
         self,
@@ -44,39 +48,59 @@ class Supervisor:
         console: Console,
         host_json: HostJson,
         background: Background,
+        *,
+        workers: int = 1,
     ) -> None:
         self._background = background
         self._environment = {"PYTHON_THREADPOOL_THREAD_COUNT": str(_threads(host_json)), **environment}
         self._hello = hello
         self._console = console
         self._timeout_s = host_json.function_timeout_s
-        self._worker: WorkerProcess | None = None
+        self._many = workers > 1
+        self._slots = [
+            WorkerSlot(number, self._launch, self._changed, console) for number in range(1, workers + 1)
+        ]
         self._ready = asyncio.Event()
-        self._keeper: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._ended = False
         self._running = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
     def say(self, message: str) -> None:
-        """Write a line from the host."""
-        self._console.say(message)
+        """Write a line from the host about something that went wrong and was dealt with."""
+        self._console.warn(message)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """Run a task whose failure stops the host."""
         return self._background.spawn(work)
 
     @property
-    def pid(self) -> int | None:
-        """The worker's process id; `None` while it is being restarted."""
-        return self._worker.pid if self._worker is not None and self._ready.is_set() else None
+    def workers(self) -> list[dict[str, int]]:
+        """The workers that can take work: their number, process id and how many invocations each runs."""
+        live = [(slot.number, slot.live) for slot in self._slots]
+        return [
+            {"number": number, "pid": worker.pid, "running": worker.running}
+            for number, worker in live
+            if worker
+        ]
 
     async def start(self) -> list[dict[str, Any]]:
-        """Start the first worker; the functions that it indexed."""
-        self._worker = await self._launch()
-        self._ready.set()
-        self._keeper = self._background.spawn(self._keep())
-        return self._worker.functions
+        """Start the workers; the functions that they indexed."""
+        starting = [asyncio.create_task(slot.start()) for slot in self._slots]
+        try:
+            indexed = await asyncio.gather(*starting)
+        except BaseException:
+            for task in starting:
+                task.cancel()
+            await asyncio.wait(starting)
+            raise
+        if any(functions != indexed[0] for functions in indexed):
+            raise AppError("the workers do not agree on the app's functions: are they the same at each load?")
+        self._tasks = [self._background.spawn(slot.keep()) for slot in self._slots]
+        if self._many:
+            self._tasks.append(self._background.spawn(self._ping()))
+        return indexed[0]
 
     async def ready(self) -> None:
         """Wait until a worker runs: take no work while there is none."""
@@ -88,11 +112,16 @@ class Supervisor:
         function: Function,
         body: bytes,
         metadata: Mapping[str, Any] | None = None,
+        *,
         note: str = "",
+        retry: Mapping[str, Any] | None = None,
     ) -> Result:
-        """Run a function with its trigger's data; `WorkerLostError` when the worker died under it."""
+        """Run a function with its trigger's data; `WorkerLostError` when the worker died under it.
+
+        `retry` is what a function that runs again is told: `count`, `max` and `failure` (message and trace).
+        """
         worker, invocation_id = await self._live(), str(uuid.uuid4())
-        call = worker.invoke(function.function_id, invocation_id, body, metadata)
+        call = worker.invoke(function.function_id, invocation_id, body, metadata, retry)
         return await self._finish(worker, call, _Line(kind, function.name, invocation_id, note))
 
     @contextlib.asynccontextmanager
@@ -119,34 +148,43 @@ class Supervisor:
                 await self._idle.wait()
 
     def kill(self) -> None:
-        """End the worker at once."""
-        if self._worker is not None:
-            self._worker.kill()
+        """End the workers at once."""
+        for slot in self._slots:
+            if slot.worker is not None:
+                slot.worker.kill()
 
     async def stop(self) -> None:
-        """End the worker for good."""
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.wait([self._keeper])
-            self._keeper = None
-        if self._worker is not None:
-            await self._worker.stop()
-            self._worker = None
+        """End the workers for good."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(slot.stop() for slot in self._slots))
         self._ended = True
         self._ready.set()  # whoever waits for a worker learns that there will be none
 
+    def _changed(self) -> None:
+        if any(slot.live for slot in self._slots):
+            self._ready.set()
+        else:
+            self._ready.clear()
+
     async def _live(self) -> WorkerProcess:
-        """The worker, once there is one that lives; `WorkerLostError` when there will be none."""
-        await self._ready.wait()
-        while self._worker is None or self._worker.lost.done():
+        """The least busy worker, once there is one; `WorkerLostError` when there will be none."""
+        while True:
+            await self._ready.wait()
+            able = [slot for slot in self._slots if slot.live]
+            if able:
+                slot = min(able, key=lambda slot: slot.load)
+                slot.take_turn()
+                assert slot.worker is not None, "it is live"
+                return slot.worker
             if self._ended:
                 raise WorkerLostError
-            await asyncio.sleep(0)
-            await self._ready.wait()
-        return self._worker
+            await asyncio.sleep(0)  # a worker was lost just now, and its keeper is about to say so
 
-    async def _launch(self) -> WorkerProcess:
-        worker = WorkerProcess(self._console)
+    async def _launch(self, number: int) -> WorkerProcess:
+        worker = WorkerProcess(self._console, number if self._many else None)
         try:
             await worker.start(self._environment, self._hello)
         except BaseException:
@@ -155,24 +193,13 @@ class Supervisor:
             raise
         return worker
 
-    async def _keep(self) -> None:
-        """Restart the worker whenever it dies, later and later; give up when the app no longer loads."""
-        assert self._worker is not None, "there is a worker to keep"
-        deaths, functions = 0, self._worker.functions
+    async def _ping(self) -> None:
+        """Learn which workers answer: a function that blocks its event loop must not hold up others."""
         while True:
-            started = time.monotonic()
-            await asyncio.shield(self._worker.lost)
-            self._ready.clear()
-            self._console.say(
-                f"the worker (pid {self._worker.pid}) {await self._worker.ended()}; restarting it"
-            )
-            deaths = 0 if time.monotonic() - started > _HEALTHY_AFTER_S else deaths
-            await asyncio.sleep(_BACKOFF_S[min(deaths, len(_BACKOFF_S) - 1)])
-            deaths += 1
-            self._worker = await self._launch()
-            if self._worker.functions != functions:
-                raise HostError("the app's functions changed on disk: start the host again", code=1)
-            self._ready.set()
+            await asyncio.sleep(_PING_EVERY_S)
+            for slot in self._slots:
+                if slot.live is not None:
+                    slot.live.ping()
 
     async def _finish(self, worker: WorkerProcess, call: Call, line: "_Line") -> Result:
         """Wait for a call within the time limit and write its line."""
@@ -196,6 +223,7 @@ class Supervisor:
                 (time.perf_counter() - started) * 1000,
                 failure=(failure.line, failure.trace) if failure else None,
                 note=line.note,
+                worker=worker.number,
             )
 
     async def _give_up(self, worker: WorkerProcess, call: Call) -> Result:
@@ -204,7 +232,7 @@ class Supervisor:
         call.cancel()
         done, _ = await asyncio.wait([call.result], timeout=_CANCEL_GRACE_S)
         if not done or call.result.exception() or not call.result.result().stopped:
-            self._console.say("a function that took too long cannot be stopped; replacing the worker")
+            self._console.warn("a function that took too long cannot be stopped; replacing the worker")
             worker.kill()
         limit = f"{self._timeout_s:g} s"
         return Result(

@@ -11,10 +11,11 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from aos.local.host.calls import Call, ResponseHead, WorkerLostError
+from aos.local.host.console import Console
 from aos.local.host.errors import HostError
 from aos.local.host.functions import Function, Trigger
 from aos.local.host.routes import Route, RouteError, compile_route
-from aos.local.host.supervisor import Supervisor
+from aos.local.host.serving import AppUnavailableError, Serving, Site
 
 _RESERVED = ("admin", "runtime")
 _WAIT_FOR_WORKER_S = 30.0
@@ -67,15 +68,13 @@ class FrontEnd:
 
     def __init__(
         self,
-        supervisor: Supervisor,
-        table: RouteTable,
+        serving: Serving,
         admin: Mapping[str, Callable[[], Any]],
-        headers: Mapping[str, str],
+        console: Console,
     ) -> None:
-        self._supervisor = supervisor
-        self._table = table
+        self._serving = serving
         self._admin = admin
-        self._headers = headers
+        self._console = console
         self._server: asyncio.Server | None = None
         self._stopping = False
         self._streams: set[asyncio.Task[Any]] = set()
@@ -97,6 +96,10 @@ class FrontEnd:
             self._server.close()
         self._stopping = True
         self._web.pre_shutdown()
+        self.end_streams()
+
+    def end_streams(self) -> None:
+        """End the event streams."""
         for task in self._streams:
             task.cancel()
 
@@ -110,7 +113,7 @@ class FrontEnd:
         except ConnectionError:  # the client went away; the function was told
             return web.Response()
         except Exception as error:  # noqa: BLE001 - a fault of the host fails one request, and is seen
-            self._supervisor.say(f"{request.method} {request.path}: {type(error).__name__}: {error}")
+            self._console.warn(f"{request.method} {request.path}: {type(error).__name__}: {error}")
             return _answer(500, "Internal Server Error")
 
     async def _dispatch(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -119,20 +122,22 @@ class FrontEnd:
         raw_path = request.raw_path.partition("?")[0]
         if raw_path.lstrip("/").partition("/")[0].lower() in _RESERVED:
             return self._host_route(request.method, raw_path)
-        found = self._table.find(request.method, raw_path)
+        try:
+            async with asyncio.timeout(_WAIT_FOR_WORKER_S):
+                site = await self._serving.site()
+        except TimeoutError:
+            return _answer(503, "the worker is being restarted", {"Retry-After": "5"})
+        except AppUnavailableError as error:
+            return _answer(503, str(error))
+        found = site.table.find(request.method, raw_path)
         if isinstance(found, frozenset):
             if found:
                 return _answer(405, headers={"Allow": ", ".join(sorted(found))})
             return _answer(404)
         function, parameters = found
         try:
-            async with asyncio.timeout(_WAIT_FOR_WORKER_S):
-                await self._supervisor.ready()
-        except TimeoutError:
-            return _answer(503, "the worker is being restarted", {"Retry-After": "5"})
-        try:
-            async with self._supervisor.request(function, _head(request, raw_path, parameters)) as call:
-                return await self._exchange(request, call)
+            async with site.supervisor.request(function, _head(request, raw_path, parameters)) as call:
+                return await self._exchange(request, site, call)
         except WorkerLostError as error:
             return _answer(502, str(error))
 
@@ -146,12 +151,12 @@ class FrontEnd:
             else _answer(405, headers={"Allow": "GET"})
         )
 
-    async def _exchange(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
+    async def _exchange(self, request: web.BaseRequest, site: Site, call: Call) -> web.StreamResponse:
         upload = asyncio.create_task(_upload(request, call)) if request.body_exists else None
         try:
             head = await call.next_part()
             if isinstance(head, ResponseHead):
-                return await self._respond(request, call, head)
+                return await self._respond(request, site, call, head)
             if call.timed_out:
                 return _answer(504, "the function took too long")
             await call.result  # the function failed before it answered, or the worker died
@@ -161,8 +166,10 @@ class FrontEnd:
                 upload.cancel()
                 await asyncio.wait([upload])
 
-    async def _respond(self, request: web.BaseRequest, call: Call, head: ResponseHead) -> web.StreamResponse:
-        response = web.StreamResponse(status=head.status, headers=self._headers)
+    async def _respond(
+        self, request: web.BaseRequest, site: Site, call: Call, head: ResponseHead
+    ) -> web.StreamResponse:
+        response = web.StreamResponse(status=head.status, headers=site.headers)
         for name, value in head.headers:
             if name.lower() not in _HOP_BY_HOP:
                 response.headers.add(name, value)

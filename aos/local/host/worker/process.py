@@ -58,6 +58,8 @@ class Worker:
             case Kind.CANCEL:
                 if stream in self._tasks:
                     self._tasks[stream].cancel()
+            case Kind.PING:
+                self._channel.send(Kind.PONG, 0)
             case Kind.HELLO:
                 self._load(unpack(payload)[0])
             case Kind.STOP:
