@@ -112,6 +112,11 @@ class Journal:
             row = self._writing.rows.get(table, {}).get(key)
         return row
 
+    def pending_rows(self, table: Table) -> list[Row]:
+        """The rows that were put and are not yet on disk."""
+        groups = (group for group in (self._writing, self._open) if group is not None)
+        return [row for group in groups for row in group.rows.get(table, {}).values()]
+
     def after(self, callback: Callable[[], None]) -> None:
         """Call back, on the loop, once the open group is on disk."""
         self._open.after.append(callback)

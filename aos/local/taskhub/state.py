@@ -23,6 +23,8 @@ from aos.local.taskhub.timers import Timers
 _INSTANCE = f"SELECT {','.join(INSTANCES.columns)} FROM instances WHERE "  # noqa: S608 - names from the schema
 _ENTITY = f"SELECT {','.join(ENTITIES.columns)} FROM entities WHERE id = ?"  # noqa: S608
 
+_ID, _PARENT = (INSTANCES.columns.index(name) for name in ("id", "parent"))
+
 _CACHED_OBJECTS = 20_000
 _TRIM_STEPS = 64
 
@@ -120,7 +122,7 @@ class State:
             row[0]
             for row in self._lookup.execute("SELECT id FROM instances WHERE parent = ?", (instance_id,))
         }
-        ids |= {each.id for each in self._instances.values() if each and each.parent == instance_id}
+        ids |= {row[_ID] for row in self.journal.pending_rows(INSTANCES) if row[_PARENT] == instance_id}
         found = (self.instance(each) for each in sorted(ids))
         return [each for each in found if each is not None and each.parent == instance_id]
 

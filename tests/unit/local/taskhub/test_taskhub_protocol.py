@@ -103,6 +103,69 @@ async def test_events_that_the_worker_left_come_again(hub: TaskHub) -> None:
     assert kinds((await worker.take()).orchestratorRequest.newEvents)[1:] == ["eventRaised"]
 
 
+async def test_events_raised_before_a_scheduled_start_come_after_it_in_their_order(
+    hub: TaskHub, clock: ManualClock
+) -> None:
+    worker = ScriptedWorker(hub)
+    at = {"seconds": clock.now() // 10**6 + 3600}
+    await hub.start_instance(pb.CreateInstanceRequest(instanceId="i", name="o", scheduledStartTimestamp=at))
+    for data in ("1", "2"):
+        await hub.raise_event(pb.RaiseEventRequest(instanceId="i", name="e", input={"value": data}))
+    assert await worker.nothing_comes()
+    worker = ScriptedWorker(hub)
+    clock.advance(timedelta(hours=1))
+    events = (await worker.take()).orchestratorRequest.newEvents
+    assert kinds(events)[1:] == ["executionStarted", "eventRaised", "eventRaised"]
+    assert [event.eventRaised.input.value for event in events[2:]] == ["1", "2"]
+
+
+async def test_what_arrives_during_a_turn_that_continues_as_new_reaches_the_next_generation(
+    hub: TaskHub,
+) -> None:
+    worker = ScriptedWorker(hub)
+    await start(hub, "i")
+    await hub.complete_orchestrator(turn(await worker.take(), schedule(1)))
+    activity = await worker.take()
+    await hub.raise_event(pb.RaiseEventRequest(instanceId="i", name="first"))
+    item = await worker.take()
+    await hub.raise_event(pb.RaiseEventRequest(instanceId="i", name="later"))
+    await hub.complete_activity(
+        pb.ActivityResponse(instanceId="i", taskId=1, completionToken=activity.completionToken)
+    )
+    renew = pb.CompleteOrchestrationAction(
+        orchestrationStatus=pb.ORCHESTRATION_STATUS_CONTINUED_AS_NEW,
+        result={"value": "2"},
+        carryoverEvents=[pb.HistoryEvent(eventId=-1, eventRaised=pb.EventRaisedEvent(name="kept"))],
+    )
+    action = pb.OrchestratorAction(id=2, completeOrchestration=renew)
+    await hub.complete_orchestrator(turn(item, action))
+    request = (await worker.take()).orchestratorRequest
+    assert not request.pastEvents
+    assert [event.eventRaised.name for event in request.newEvents[2:]] == ["kept", "later"]
+    assert request.newEvents[1].executionStarted.input.value == "2"
+    assert request.executionId.value != item.orchestratorRequest.executionId.value
+
+
+async def test_purging_a_tree_takes_descendants_that_are_not_yet_on_disk_and_leaves_live_ones(
+    hub: TaskHub,
+) -> None:
+    worker = ScriptedWorker(hub)
+
+    def child(task: int, instance_id: str) -> pb.OrchestratorAction:
+        wanted = pb.CreateSubOrchestrationAction(instanceId=instance_id, name="o")
+        return pb.OrchestratorAction(id=task, createSubOrchestration=wanted)
+
+    await start(hub, "root")
+    await hub.complete_orchestrator(turn(await worker.take(), child(1, "done"), child(2, "live"), complete()))
+    items = {item.orchestratorRequest.instanceId: item for item in [await worker.take(), await worker.take()]}
+    await asyncio.gather(
+        hub.complete_orchestrator(turn(items["done"], complete())),
+        hub.purge_instances(pb.PurgeInstancesRequest(instanceId="root", recursive=True)),
+    )
+    left = await hub.query_instances(pb.QueryInstancesRequest())
+    assert [each.instanceId for each in left.orchestrationState] == ["live"]
+
+
 async def test_a_worker_that_streams_gets_a_long_history_separately(hub: TaskHub) -> None:
     plain = ScriptedWorker(hub)
     await hub.start_instance(
