@@ -286,7 +286,8 @@ class State:
         elif message.target.startswith("@"):
             entity = self.entity(message.target)
             entity.inbox.append(message)
-            self.on_operation(entity)
+            if entity.locked_by in (None, message.sender):
+                self.on_operation(entity)
         else:
             self._deliver_to_instance(message)
 
