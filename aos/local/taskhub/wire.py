@@ -20,6 +20,7 @@ __all__ = [
     "copy_fields",
     "encoded",
     "field",
+    "field_head",
     "history_events",
     "micros",
     "new_event",
@@ -79,10 +80,14 @@ def _varint(number: int) -> bytes:
 
 def field(number: int, payload: bytes) -> bytes:
     """`payload` as the length-delimited field `number` (field numbers below 16)."""
-    size = len(payload)
+    return field_head(number, len(payload)) + payload
+
+
+def field_head(number: int, size: int) -> bytes:
+    """What comes before the `size` bytes of a length-delimited field."""
     if size <= 0x7F:
-        return bytes((number << 3 | _LENGTH_DELIMITED, size)) + payload
-    return bytes((number << 3 | _LENGTH_DELIMITED,)) + _varint(size) + payload
+        return bytes((number << 3 | _LENGTH_DELIMITED, size))
+    return bytes((number << 3 | _LENGTH_DELIMITED,)) + _varint(size)
 
 
 def past_event(event: bytes) -> bytes:

@@ -4,7 +4,7 @@ import durabletask.internal.orchestrator_service_pb2 as pb
 
 from aos.local.taskhub.dispatch import Lease
 from aos.local.taskhub.records import Activity, Entity, Instance, Kind
-from aos.local.taskhub.wire import field, new_event, text
+from aos.local.taskhub.wire import field, field_head, new_event, text
 
 # Field numbers of WorkItem and OrchestratorRequest.
 _ORCHESTRATOR, _ACTIVITY, _ENTITY, _TOKEN = 1, 2, 3, 10
@@ -17,17 +17,19 @@ _STREAMED_BYTES = 1024 * 1024
 
 def encode(lease: Lease) -> bytes:
     """The lease's item as an encoded WorkItem."""
+    token = field(_TOKEN, lease.token.encode())
     match lease.item:
         case Instance() as instance:
-            payload = field(_ORCHESTRATOR, _orchestrator_request(lease, instance))
+            # Put together once: a long history is not copied from one whole to the next.
+            parts = _orchestrator_request(lease, instance)
+            return b"".join((field_head(_ORCHESTRATOR, sum(map(len, parts))), *parts, token))
         case Activity() as activity:
-            payload = field(_ACTIVITY, activity.request)
+            return field(_ACTIVITY, activity.request) + token
         case Entity() as entity:
-            payload = field(_ENTITY, _entity_request(lease, entity))
-    return payload + field(_TOKEN, lease.token.encode())
+            return field(_ENTITY, _entity_request(lease, entity)) + token
 
 
-def _orchestrator_request(lease: Lease, instance: Instance) -> bytes:
+def _orchestrator_request(lease: Lease, instance: Instance) -> list[bytes]:
     history = instance.history or []
     parts = [
         field(_INSTANCE_ID, instance.id.encode()),
@@ -41,7 +43,7 @@ def _orchestrator_request(lease: Lease, instance: Instance) -> bytes:
     parts.extend(new_event(message.event) for message in lease.messages)
     if instance.trace:
         parts.append(field(_TRACE, instance.trace))
-    return b"".join(parts)
+    return parts
 
 
 def _entity_request(lease: Lease, entity: Entity) -> bytes:
