@@ -39,9 +39,10 @@ async def take_session(client: ServiceBusClient, ledger: Ledger) -> None:
     async with session as receiver:
         while messages := await receiver.receive_messages(1, max_wait_time=_WAIT_S):
             for message in messages:
-                ledger.delivery(QUEUE, message.session_id, str(message.message_id), "taken")
+                which = (QUEUE, message.session_id, str(message.message_id), message.sequence_number or 0)
+                ledger.delivery(*which, "taken")
                 await receiver.complete_message(message)
-                ledger.delivery(QUEUE, message.session_id, str(message.message_id), "settled")
+                ledger.delivery(*which, "settled")
 
 
 async def main() -> None:

@@ -235,6 +235,10 @@ class Judge:
         for work in self._plan.of("job"):
             if not taken[work.id]:
                 yield f"{work.id} was never delivered"
+        for message, times in self._ledger.rows(
+            "SELECT message, count(DISTINCT sequence) AS n FROM deliveries GROUP BY message HAVING n > 1"
+        ):
+            yield f"{message} was in its queue {times} times"
         for message in expected:
             if taken[message] > 3:
                 yield f"{message} was delivered {taken[message]} times, of which 3 are allowed"

@@ -15,7 +15,7 @@ CREATE TABLE IF NOT EXISTS attempts (effect TEXT, given TEXT, token TEXT PRIMARY
 CREATE TABLE IF NOT EXISTS effects (effect TEXT PRIMARY KEY, receipt TEXT);
 CREATE TABLE IF NOT EXISTS updates (entity TEXT, operation TEXT PRIMARY KEY, acknowledged INTEGER);
 CREATE TABLE IF NOT EXISTS deliveries (
-    number INTEGER PRIMARY KEY, queue TEXT, session TEXT, message TEXT, event TEXT);
+    number INTEGER PRIMARY KEY, queue TEXT, session TEXT, message TEXT, sequence INTEGER, event TEXT);
 """
 
 
@@ -47,11 +47,11 @@ class Ledger:
         """The update was acknowledged: it must happen, once."""
         self._write("UPDATE updates SET acknowledged=1 WHERE operation=?", operation)
 
-    def delivery(self, queue: str, session: str | None, message: str, event: str) -> None:
+    def delivery(self, queue: str, session: str | None, message: str, sequence: int, event: str) -> None:
         """A message was `taken`, or its settlement was acknowledged (`settled`)."""
         self._write(
-            "INSERT INTO deliveries (queue, session, message, event) VALUES (?,?,?,?)",
-            queue, session, message, event,
+            "INSERT INTO deliveries (queue, session, message, sequence, event) VALUES (?,?,?,?,?)",
+            queue, session, message, sequence, event,
         )  # fmt: skip
 
     def rows(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:

@@ -89,17 +89,21 @@ KINDS: dict[str, tuple[int, Callable[[random.Random, int], Any]]] = {
 """How often each kind comes among the works, and its particulars."""
 
 FAULTS: dict[str, Callable[[random.Random], dict[str, float]]] = {
-    "kill host": lambda chance: {"seconds": chance.choice((0.0, chance.uniform(0.3, 2)))},
-    "kill worker": lambda _: {},
+    "kill host": lambda chance: {
+        "seconds": chance.choice((0.0, chance.uniform(0.3, 2))),
+        "degree": chance.uniform(0.1, 0.6),
+    },
+    "kill worker": lambda chance: {"degree": chance.uniform(0.1, 0.6)},
     "kill consumer": lambda _: {},
-    "drop connections": lambda _: {},
+    "drop connections": lambda chance: {"degree": chance.uniform(0.1, 0.6)},
     "server busy": lambda chance: {"seconds": chance.uniform(2, 4), "degree": chance.uniform(0.2, 0.6)},
     "slow writes": lambda chance: {"seconds": chance.uniform(2, 4), "degree": chance.uniform(0.05, 0.4)},
     "clock forward": lambda chance: {"degree": chance.uniform(CLOCK_S[1] / 2, CLOCK_S[1])},
     "clock back": lambda chance: {"degree": chance.uniform(CLOCK_S[0], CLOCK_S[1] / 2)},
 }
-"""The faults: each comes once in every round, the rounds in random order. A host that is killed may be
-killed again so many seconds after its new start, while it takes up what it left."""
+"""The faults: each comes once in every round, the rounds in random order. What is killed or dropped goes
+while writes are slow to that degree, so that much is under way. A host may be killed again so many seconds
+after its new start, while it takes up what it left."""
 
 
 def counter_of(number: int) -> str:

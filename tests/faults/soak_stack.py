@@ -13,6 +13,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from soak_plan import Fault
 HERE = Path(__file__).parent
 PATIENCE_S = 60.0  # on a busy machine; nothing waits this long when it works
 _SERVING = re.compile(r"serving .* at (http://\S+), ready")
+_LEAD_S = 1.0
+_SEEN_S = 0.2  # the host looks at the weather more often than this
 _CALM = {"clock_s": 0.0, "busy": 0.0, "slow_s": 0.0, "drops": 0}
 
 
@@ -115,23 +119,29 @@ class SoakStack:
         self.faults[fault.kind] += 1
         match fault.kind:
             case "kill host":
-                self._kill_host()
+                async with self._spell("slow_s", fault.degree, _LEAD_S):
+                    self._kill_host()
                 if fault.seconds:
                     await asyncio.sleep(fault.seconds)
                     self._kill_host()
             case "kill worker":
-                if workers := self.workers():
-                    os.kill(chance.choice(workers), signal.SIGKILL)
+                async with self._spell("slow_s", fault.degree, _LEAD_S):
+                    if workers := self.workers():
+                        os.kill(chance.choice(workers), signal.SIGKILL)
             case "kill consumer":
                 self.consumer.kill()
                 self.consumer.wait()
                 self.start_consumer()
             case "drop connections":
-                self._change(drops=self._weather["drops"] + 1)
+                async with self._spell("slow_s", fault.degree, _LEAD_S):
+                    self._change(drops=self._weather["drops"] + 1)
+                    await asyncio.sleep(_SEEN_S)
             case "server busy":
-                await self._for_a_while(fault.seconds, "busy", fault.degree)
+                async with self._spell("busy", fault.degree, fault.seconds):
+                    pass
             case "slow writes":
-                await self._for_a_while(fault.seconds, "slow_s", fault.degree)
+                async with self._spell("slow_s", fault.degree, fault.seconds):
+                    pass
             case "clock forward" | "clock back":
                 self._change(clock_s=fault.degree)
 
@@ -144,10 +154,15 @@ class SoakStack:
         self.host.wait()
         self.start_host()
 
-    async def _for_a_while(self, seconds: float, name: str, degree: float) -> None:
+    @asynccontextmanager
+    async def _spell(self, name: str, degree: float, seconds: float) -> AsyncIterator[None]:
+        """Weather that has lasted for so long when the block begins, and ends with it."""
         self._change(**{name: degree})
         await asyncio.sleep(seconds)
-        self._change(**{name: 0.0})
+        try:
+            yield
+        finally:
+            self._change(**{name: 0.0})
 
     def _change(self, **changes: Any) -> None:
         self._weather |= changes

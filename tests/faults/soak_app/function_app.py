@@ -67,7 +67,7 @@ async def signal(req: Request, client: df.DurableFunctionsClient) -> JSONRespons
 async def job(message: func.ServiceBusMessage, client: df.DurableFunctionsClient) -> None:
     """Start an orchestration or signal an entity, as the message says; some fail at their first delivery."""
     wanted = json.loads(message.get_body())
-    ledger.delivery("jobs", None, message.message_id, "taken")
+    ledger.delivery("jobs", None, message.message_id, message.sequence_number, "taken")
     if wanted.get("fails_first") and message.delivery_count == 1:
         raise RuntimeError("not at the first delivery")
     if wanted["do"] == "start":
@@ -81,7 +81,7 @@ async def job(message: func.ServiceBusMessage, client: df.DurableFunctionsClient
 
 @app.service_bus_queue_trigger(arg_name="message", queue_name="poison", connection="ServiceBusConnection")
 def poison(message: func.ServiceBusMessage) -> None:
-    ledger.delivery("poison", None, message.message_id, "taken")
+    ledger.delivery("poison", None, message.message_id, message.sequence_number, "taken")
     raise RuntimeError("this message cannot be handled")
 
 
