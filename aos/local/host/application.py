@@ -20,6 +20,7 @@ from aos.local.host.options import HostOptions
 from aos.local.host.serving import Site
 from aos.local.host.settings import app_settings, worker_count
 from aos.local.host.supervisor import Supervisor
+from aos.local.host.throttle import Throttle
 from aos.local.host.timers import Timers
 from aos.local.host.web import RouteTable
 from aos.local.servicebus import Broker, Topology
@@ -93,12 +94,15 @@ class Application:
 
     async def start(self) -> Site:
         """Start the workers and make ready to listen; `HostError` when the app cannot be served."""
+        self._ground.console.levels = self.host_json.log_levels
         self._settings.setdefault("WEBSITE_HOSTNAME", self._ground.url.partition("://")[2])
         broker = await self._open_broker(self._topology) if self._topology else None
         supervisor, broker = await self._load(broker)
         table = RouteTable(self.functions, self.host_json.route_prefix)
         self._listeners = self._make_listeners(supervisor, broker)
-        return Site(supervisor, table, self.host_json.response_headers)
+        host_json = self.host_json
+        throttle = Throttle(host_json.max_outstanding_requests, host_json.max_concurrent_requests)
+        return Site(supervisor, table, host_json.response_headers, throttle)
 
     def listen(self) -> None:
         """Begin to take work."""
@@ -141,7 +145,7 @@ class Application:
         hello = {
             "app": str(self._app),
             "client": json.dumps(client),
-            "log_level": self.host_json.log_level,
+            "log_levels": self.host_json.log_levels.levels,
             "verbose": self._ground.verbose,
         }
         self.supervisor = Supervisor(

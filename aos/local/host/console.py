@@ -5,6 +5,8 @@ import sys
 from datetime import datetime
 from typing import TextIO
 
+from aos.local.host.loglevels import CONSOLE, LogLevels, function_category
+
 _FAILED = "failed"
 
 
@@ -13,21 +15,24 @@ class Console:
 
     def __init__(self, *, verbose: bool, stream: TextIO | None = None) -> None:
         self.verbose = verbose
+        self.levels = LogLevels()
         self._stream = stream or sys.stderr
         self._lines: list[str] = []
         self._scheduled = False
 
     def say(self, message: str) -> None:
-        """A line from the host itself."""
+        """A line about the host itself, which no level of host.json hides."""
         self._write("host", message)
 
     def warn(self, message: str) -> None:
         """A line from the host about something that went wrong and was dealt with."""
-        self._write("host", message)
+        if self.levels.allows("Host", "warning"):
+            self._write("host", message)
 
     def worker(self, line: str, worker: int | None = None) -> None:
         """A line that a worker process printed; `worker` is its number when there are several."""
-        self._write(_numbered("worker", worker), f"| {line}")
+        if self.levels.allows(CONSOLE, "information"):
+            self._write(_numbered("worker", worker), f"| {line}")
 
     def log(
         self, level: str, logger: str, invocation_id: str | None, message: str, *, worker: int | None = None
@@ -47,6 +52,8 @@ class Console:
         worker: int | None = None,
     ) -> None:
         """The end of an invocation; `failure` is the exception's last line and its traceback."""
+        if not self.levels.allows(function_category(name), "error" if failure else "information"):
+            return
         outcome = _FAILED if failure else "ok"
         text = f"{name}{' ' + note if note else ''} {short(invocation_id)} {outcome} {ms:.0f} ms"
         if worker is not None:

@@ -41,6 +41,7 @@ class Host:
         self._serving = Serving()
         self._front = FrontEnd(self._serving, self._admin(), console)
         self._application: Application | None = None
+        self._watch: Watch | None = None
         self._follower: asyncio.Task[None] | None = None
         self.port = options.port or 0
 
@@ -139,6 +140,8 @@ class Host:
             await application.end()
             raise
         self._application = application
+        if self._watch is not None:
+            self._watch.include(definition.host_json.watch_files, definition.host_json.watch_directories)
         self._serving.put(site)
 
     async def _unload(self) -> None:
@@ -164,7 +167,7 @@ class Host:
 
     async def _follow_from_now(self, data: Path) -> None:
         topology = self._options.topology or topology_file(self._app)
-        watch = Watch(self._app, files=[topology.resolve()], excluded=[data])
+        self._watch = watch = Watch(self._app, files=[topology.resolve()], excluded=[data])
         background = Background()
         await self._load_or_refuse(background)
         self._follower = self._background.spawn(self._follow(watch, background))

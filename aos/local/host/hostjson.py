@@ -9,23 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from aos.local.host.errors import HostError
+from aos.local.host.hostschema import checked
+from aos.local.host.loglevels import LEVELS, LogLevels
 from aos.local.host.settings import read_json_object, substitute
 
 _CORES = os.cpu_count() or 1
 _TIMESPAN = re.compile(r"(?:(\d+)\.)?(\d{1,2}):(\d{2}):(\d{2})(?:\.(\d{1,7}))?")
 _HUB_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{2,44}")
-
-_REFUSED = {
-    "customHandler": "custom handlers",
-    "retry": "a retry policy for the whole app",
-    "concurrency.dynamicConcurrencyEnabled": "dynamic concurrency",
-    "extensions.serviceBus.sessionIdleTimeout": "sessions",
-    "extensions.durableTask.defaultVersion": "orchestration versions",
-    "extensions.durableTask.versionMatchStrategy": "orchestration versions",
-    "extensions.durableTask.versionFailureStrategy": "orchestration versions",
-    "extensions.durableTask.notifications": "lifecycle notifications",
-    "extensions.durableTask.overridableExistingInstanceStates": "another instance id reuse policy",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +45,12 @@ class HostJson:
     route_prefix: str = "api"
     response_headers: Mapping[str, str] = field(default_factory=dict)
     function_timeout_s: float | None = 1800.0
-    log_level: str = "Information"
+    max_outstanding_requests: int | None = None
+    max_concurrent_requests: int | None = None
+    log_levels: LogLevels = field(default_factory=LogLevels)
     functions: tuple[str, ...] = ()
+    watch_files: tuple[str, ...] = ()
+    watch_directories: tuple[str, ...] = ()
     bus: BusSettings = field(default_factory=BusSettings)
     durable: DurableSettings = field(default_factory=DurableSettings)
 
@@ -69,19 +63,20 @@ def read_host_json(app: Path, settings: Mapping[str, str]) -> HostJson:
     path = app / "host.json"
     if not path.exists():
         raise HostError(f'{path} does not exist: a Functions app needs one, at least {{"version": "2.0"}}')
-    document = _Section(_overridden(read_json_object(path), settings), f"{path}")
+    document = _Section(checked(_overridden(read_json_object(path), settings), f"{path}"), f"{path}")
     if document.text("version", "") != "2.0":
         raise HostError(f'{path}: version must be "2.0"')
-    for name, what in _REFUSED.items():
-        if document.find(name) not in (None, False):
-            raise HostError(f"{path}: {name} is not supported here ({what})")
     http = document.section("extensions").section("http")
     return HostJson(
         route_prefix=http.text("routePrefix", "api").strip("/"),
         response_headers=http.texts("customHeaders"),
         function_timeout_s=_function_timeout(document),
-        log_level=document.section("logging").section("logLevel").text("default", "Information"),
+        max_outstanding_requests=_limit(http, "maxOutstandingRequests"),
+        max_concurrent_requests=_limit(http, "maxConcurrentRequests"),
+        log_levels=_log_levels(document.section("logging").section("logLevel")),
         functions=tuple(document.names("functions")),
+        watch_files=tuple(document.names("watchFiles")),
+        watch_directories=tuple(document.names("watchDirectories")),
         bus=_bus(document.section("extensions").section("serviceBus")),
         durable=_durable(document.section("extensions").section("durableTask"), settings),
     )
@@ -94,9 +89,14 @@ def _overridden(document: dict[str, Any], settings: Mapping[str, str]) -> dict[s
             continue
         target = document
         for key in path[:-1]:
-            target = target.setdefault(key, {})
-        target[path[-1]] = _value(text)
+            target = target.setdefault(_spelt(key, target), {})
+        target[_spelt(path[-1], target)] = _value(text)
     return document
+
+
+def _spelt(key: str, target: Mapping[str, Any]) -> str:
+    """The key as the document has it, in whatever case."""
+    return next((name for name in target if name.lower() == key.lower()), key)
 
 
 def _value(text: str) -> object:
@@ -120,6 +120,19 @@ def _function_timeout(document: "_Section") -> float | None:
     if document.find("functionTimeout") in ("-1", "-00:00:01"):
         return None
     return document.seconds("functionTimeout", 1800.0)
+
+
+def _limit(section: "_Section", name: str) -> int | None:
+    """A number of requests; -1 stands for no limit."""
+    return None if section.find(name) in (None, -1) else section.count(name, 1)
+
+
+def _log_levels(section: "_Section") -> LogLevels:
+    levels = section.all_texts()
+    for category, level in levels.items():
+        if level.lower() not in LEVELS:
+            raise HostError(f"{section.where}.{category}: {level!r} is not one of {', '.join(LEVELS)}")
+    return LogLevels(levels)
 
 
 def _bus(section: "_Section") -> BusSettings:
@@ -177,6 +190,9 @@ class _Section:
 
     def texts(self, name: str) -> dict[str, str]:
         return {key: str(value) for key, value in self._get(name, Mapping, {}, "an object").items()}
+
+    def all_texts(self) -> dict[str, str]:
+        return {key: str(value) for key, value in self._values.items()}
 
     def names(self, name: str) -> list[str]:
         return [str(item) for item in self._get(name, list, [], "a list")]

@@ -100,15 +100,12 @@ class WorkerProcess:
         invocation_id: str,
         body: bytes,
         metadata: Mapping[str, Any] | None,
-        retry: Mapping[str, Any] | None = None,
     ) -> Call:
-        """Begin an invocation with a trigger's data, and what a run that is repeated is told of that."""
+        """Begin an invocation with a trigger's data."""
         stream, call = self._open()
         head: dict[str, Any] = {"function": function_id, "id": invocation_id}
         if metadata:
             head["metadata"] = metadata
-        if retry:
-            head["retry"] = retry
         self._channel.send(Kind.INVOKE, stream, pack(head, body))
         return call
 

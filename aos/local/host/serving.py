@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aos.local.host.supervisor import Supervisor
+from aos.local.host.throttle import Throttle
 
 if TYPE_CHECKING:
     from aos.local.host.web import RouteTable
@@ -22,6 +23,7 @@ class Site:
     supervisor: Supervisor
     table: "RouteTable"
     headers: Mapping[str, str]
+    throttle: Throttle
 
 
 class Serving:

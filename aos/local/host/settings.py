@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from aos.local.host import jsonc
 from aos.local.host.errors import HostError
 
 DEFAULT_PORT = 7071
@@ -18,7 +19,7 @@ _REFERENCE = re.compile(r"%([^%\s]+)%")
 def read_json_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file; `HostError` naming the file when that is not what it holds."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8-sig"))
+        value = jsonc.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise HostError(f"cannot read {path}: {reason}") from error

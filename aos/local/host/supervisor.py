@@ -114,14 +114,10 @@ class Supervisor:
         metadata: Mapping[str, Any] | None = None,
         *,
         note: str = "",
-        retry: Mapping[str, Any] | None = None,
     ) -> Result:
-        """Run a function with its trigger's data; `WorkerLostError` when the worker died under it.
-
-        `retry` is what a function that runs again is told: `count`, `max` and `failure` (message and trace).
-        """
+        """Run a function with its trigger's data; `WorkerLostError` when the worker died under it."""
         worker, invocation_id = await self._live(), str(uuid.uuid4())
-        call = worker.invoke(function.function_id, invocation_id, body, metadata, retry)
+        call = worker.invoke(function.function_id, invocation_id, body, metadata)
         return await self._finish(worker, call, _Line(kind, function.name, invocation_id, note))
 
     @contextlib.asynccontextmanager

@@ -16,6 +16,7 @@ from aos.local.host.errors import HostError
 from aos.local.host.functions import Function, Trigger
 from aos.local.host.routes import Route, RouteError, compile_route
 from aos.local.host.serving import AppUnavailableError, Serving, Site
+from aos.local.host.throttle import TooBusyError
 
 _RESERVED = ("admin", "runtime")
 _WAIT_FOR_WORKER_S = 30.0
@@ -136,8 +137,13 @@ class FrontEnd:
             return _answer(404)
         function, parameters = found
         try:
-            async with site.supervisor.request(function, _head(request, raw_path, parameters)) as call:
+            async with (
+                site.throttle.place(),
+                site.supervisor.request(function, _head(request, raw_path, parameters)) as call,
+            ):
                 return await self._exchange(request, site, call)
+        except TooBusyError:
+            return _answer(429, "the app takes no more requests at once", {"Retry-After": "1"})
         except WorkerLostError as error:
             return _answer(502, str(error))
 

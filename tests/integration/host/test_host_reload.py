@@ -65,13 +65,13 @@ def edited(tmp_path: Path) -> Iterator[Callable[..., HostProcess]]:
     """A host with --reload on an app in `tmp_path / "app"`; files are given by their names."""
     hosts: list[HostProcess] = []
 
-    def make(**files: str) -> HostProcess:
+    def make(grace: str = "0.5", **files: str) -> HostProcess:
         app = tmp_path / "app"
         app.mkdir()
         texts = {"function_app.py": APP, "greeting.py": 'TEXT = "one"\n', "host.json": '{"version": "2.0"}'}
         for name, text in (texts | files).items():
             (app / name).write_text(text)
-        hosts.append(HostProcess(app, tmp_path, "--reload", "--grace", "0.5", "--workers", "2").ready())
+        hosts.append(HostProcess(app, tmp_path, "--reload", "--grace", grace, "--workers", "2").ready())
         return hosts[-1]
 
     yield make
@@ -106,11 +106,11 @@ def test_edits_of_code_settings_and_host_json_are_served_and_work_goes_on(
 def test_what_runs_when_an_edit_comes_has_the_grace_period(
     edited: Callable[..., HostProcess], tmp_path: Path
 ) -> None:
-    host = edited()
+    host = edited(grace="20")
     with httpx.Client(base_url=host.url, timeout=30) as client:
         answers: list[str] = []
         thread = threading.Thread(
-            target=lambda: answers.append(client.get("/api/hello", params={"seconds": "0.9"}).text)
+            target=lambda: answers.append(client.get("/api/hello", params={"seconds": "1"}).text)
         )
         thread.start()
         host.wait_for_trace("napping")

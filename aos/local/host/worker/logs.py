@@ -1,12 +1,14 @@
 """The app's log records, sent to the host with the id of the invocation that wrote them."""
 
 import logging
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 
-from aos.local.host.worker.runtime import invocation_id_cv
+from aos.local.host.loglevels import LEVELS, LogLevels, user_category
+from aos.local.host.worker.runtime import invocation_id_cv, invocation_id_local
 
-_LEVELS = {
-    "trace": logging.DEBUG,
+_PYTHON = {
+    "trace": logging.NOTSET + 1,
     "debug": logging.DEBUG,
     "information": logging.INFO,
     "warning": logging.WARNING,
@@ -14,6 +16,7 @@ _LEVELS = {
     "critical": logging.CRITICAL,
     "none": logging.CRITICAL + 1,
 }
+_WORKER = "Worker"  # the category of what no function logged
 _SILENT = logging.CRITICAL + 1
 _LIBRARY = "azure.functions"  # the worker library, which reports failures that the host reports too
 # Libraries that speak for each turn or request.
@@ -21,28 +24,63 @@ _QUIET = {"azure": logging.WARNING, "durabletask": logging.WARNING, "httpx": log
 
 
 class HostHandler(logging.Handler):
-    """Passes records on to `send(level, logger, invocation id, message)`."""
+    """Passes records on to `send(level, logger, invocation id, message)`, as the levels have it.
 
-    def __init__(self, send: Callable[[str, str, str | None, str], None]) -> None:
+    `running` gives the function's name by invocation id.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[str, str, str | None, str], None],
+        levels: LogLevels,
+        running: Mapping[str, str],
+    ) -> None:
         super().__init__()
         self._send = send
+        self._levels = levels
+        self._running = running
 
     def emit(self, record: logging.LogRecord) -> None:
         """Format here: the arguments may not outlive the call."""
+        invocation_id = _invocation_id()
+        name = self._running.get(invocation_id or "")
+        if not self._levels.allows(user_category(name) if name else _WORKER, _level(record.levelno)):
+            return
         try:
             message = self.format(record)
         except Exception:  # noqa: BLE001 - logging's own contract: report, never raise into the app
             self.handleError(record)
             return
-        self._send(record.levelname, record.name, invocation_id_cv.get(), message)
+        self._send(record.levelname, record.name, invocation_id, message)
 
 
-def install(send: Callable[[str, str, str | None, str], None], level: str, *, verbose: bool) -> None:
-    """Send the root logger's records to the host, from `level` (a name of host.json) upwards."""
+def _invocation_id() -> str | None:
+    """The invocation that logs; a thread of its own says so by `context.thread_local_storage`."""
+    current: str | None = invocation_id_cv.get()
+    if current is None and threading.current_thread() is not threading.main_thread():
+        current = getattr(invocation_id_local, "invocation_id", None)
+    return current
+
+
+def _level(number: int) -> str:
+    return next((name for name in reversed(LEVELS[:-1]) if number >= _PYTHON[name]), LEVELS[0])
+
+
+def install(
+    send: Callable[[str, str, str | None, str], None],
+    levels: LogLevels,
+    running: Mapping[str, str],
+    *,
+    verbose: bool,
+) -> None:
+    """Send the root logger's records to the host, from the lowest level that any category asks for."""
     root = logging.getLogger()
-    root.addHandler(HostHandler(send))
-    root.setLevel(_LEVELS.get(level.lower(), logging.INFO))
-    logging.getLogger(_LIBRARY).setLevel(_SILENT)
-    if not verbose:
+    root.addHandler(HostHandler(send, levels, running))
+    root.setLevel(_PYTHON[levels.lowest])
+    library = logging.getLogger(_LIBRARY)
+    if verbose:
+        library.addFilter(lambda record: record.levelno < logging.ERROR)
+    else:
+        library.setLevel(_SILENT)
         for name, threshold in _QUIET.items():
             logging.getLogger(name).setLevel(threshold)

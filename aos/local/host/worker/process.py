@@ -14,6 +14,7 @@ from typing import Any
 import uvloop
 
 from aos.local.host.frames import Channel, Kind, credited, pack, unpack
+from aos.local.host.loglevels import LogLevels
 from aos.local.host.worker import logs
 from aos.local.host.worker.failures import failure_from, record_failures
 from aos.local.host.worker.invoking import Function, Invoker
@@ -32,6 +33,7 @@ class Worker:
         self._functions: dict[str, Function] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._exchanges: dict[int, Exchange] = {}
+        self._running: dict[str, str] = {}
         self._invoker = Invoker("")
         self._web: Web | None = None
         self.stopped = asyncio.Event()
@@ -85,7 +87,7 @@ class Worker:
         self._tasks[stream] = self._loop.create_task(work)
 
     def _load(self, hello: dict[str, Any]) -> None:
-        logs.install(self._log, hello["log_level"], verbose=hello["verbose"])
+        logs.install(self._log, LogLevels(hello["log_levels"]), self._running, verbose=hello["verbose"])
         try:
             described = load_app(Path(hello["app"]))
         except AppRefusedError as error:
@@ -100,25 +102,28 @@ class Worker:
     async def _invoke(self, stream: int, payload: bytes) -> None:
         head, body = unpack(payload)
         function = self._functions[head["function"]]
+        self._running[head["id"]] = function.name
         result: tuple[dict[str, Any], bytes]
         try:
             result = await self._invoker.run(function, head["id"], head.get("metadata", {}), body)
         except (asyncio.CancelledError, Exception) as error:  # noqa: BLE001 - every invocation gets a result
             result = _unanswered(function, head["id"], error), b""
-        self._finish(stream, pack(*result))
+        self._finish(stream, head["id"], pack(*result))
 
     async def _request(self, stream: int, head: dict[str, Any]) -> None:
         function = self._functions[head["function"]]
+        self._running[head["id"]] = function.name
         invocation_id_cv.set(head["id"])
         assert self._web is not None, "requests come after READY"
         try:
             result = await self._web.run(function, head["id"], head, self._exchanges[stream])
         except (asyncio.CancelledError, Exception) as error:  # noqa: BLE001 - every invocation gets a result
             result = _unanswered(function, head["id"], error)
-        self._finish(stream, pack(result))
+        self._finish(stream, head["id"], pack(result))
 
-    def _finish(self, stream: int, payload: bytes) -> None:
+    def _finish(self, stream: int, invocation_id: str, payload: bytes) -> None:
         sys.stdout.flush()
+        self._running.pop(invocation_id, None)
         self._tasks.pop(stream, None)
         self._exchanges.pop(stream, None)
         self._channel.send(Kind.RESULT, stream, payload)

@@ -4,6 +4,9 @@ The library is pinned exactly: some of these are internals that its own worker u
 """
 
 from azure_functions_runtime import handle_event  # type: ignore[import-untyped]
+from azure_functions_runtime.bindings.context import (  # type: ignore[import-untyped]
+    _invocation_id_local as invocation_id_local,
+)
 from azure_functions_runtime.bindings.datumdef import Datum  # type: ignore[import-untyped]
 from azure_functions_runtime.bindings.meta import load_binding_registry  # type: ignore[import-untyped]
 from azure_functions_runtime.functions import FunctionLoadError  # type: ignore[import-untyped]
@@ -23,6 +26,7 @@ __all__ = [
     "handle_event",
     "http_coordinator",
     "invocation_id_cv",
+    "invocation_id_local",
     "invocation_request_native",
     "load_binding_registry",
     "start_threadpool_executor",

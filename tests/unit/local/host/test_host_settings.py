@@ -50,7 +50,8 @@ def test_every_setting_that_is_honoured_is_read(tmp_path: Path) -> None:
         },
     )  # fmt: skip
     assert (settings.route_prefix, dict(settings.response_headers)) == ("v1", {"A": "b"})
-    assert (settings.function_timeout_s, settings.log_level, settings.functions) == (600, "Warning", ("one",))
+    assert (settings.function_timeout_s, settings.functions) == (600, ("one",))
+    assert settings.log_levels.levels == {"default": "Warning"}
     bus, durable = settings.bus, settings.durable
     assert (bus.max_concurrent_calls, bus.lock_renewal_s, bus.auto_complete) == (3, 30, False)
     assert (durable.hub_name, durable.activities, durable.orchestrators) == ("Hub", 1, 2)

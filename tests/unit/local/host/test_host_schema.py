@@ -1,0 +1,123 @@
+"""host.json: comments, names in any case, log levels, and what is refused by its name."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from aos.local.host import jsonc
+from aos.local.host.errors import HostError
+from aos.local.host.hostjson import HostJson, read_host_json
+from aos.local.host.loglevels import LogLevels, function_category, user_category
+from aos.local.host.settings import local_port, worker_count
+from aos.local.host.throttle import Throttle, TooBusyError
+
+EVERY_SECTION = {
+    "aggregator": {"batchSize": 1000},
+    "concurrency": {"dynamicConcurrencyEnabled": False, "snapshotPersistenceEnabled": True},
+    "extensions": {
+        "blobs": {}, "cosmosDB": {}, "eventHubs": {"batchCheckpointFrequency": 5}, "queues": {"batchSize": 1},
+        "http": {"maxOutstandingRequests": 200, "maxConcurrentRequests": -1, "dynamicThrottlesEnabled": True},
+        "durableTask": {
+            "storageProvider": {"type": "azureManaged"}, "tracing": {"traceInputsAndOutputs": True},
+            "throwStatusExceptionsOnRaiseEvent": True, "useGracefulShutdown": True,
+        },
+    },
+    "extensionBundle": {"id": "Microsoft.Azure.Functions.ExtensionBundle", "version": "[4.*, 5.0.0)"},
+    "healthMonitor": {"enabled": True},
+    "logging": {"applicationInsights": {"samplingSettings": {"isEnabled": True}}, "fileLoggingMode": "never"},
+    "managedDependency": {"enabled": True},
+    "singleton": {"lockPeriod": "00:00:15"},
+    "watchDirectories": ["shared"],
+    "watchFiles": ["rules.yaml"],
+}  # fmt: skip
+
+
+def host_json(folder: Path, content: object) -> HostJson:
+    text = content if isinstance(content, str) else json.dumps({"version": "2.0", **content})  # type: ignore[dict-item]
+    (folder / "host.json").write_text(text)
+    return read_host_json(folder, {})
+
+
+def test_the_reference_documents_settings_are_accepted(tmp_path: Path) -> None:
+    settings = host_json(tmp_path, EVERY_SECTION)
+    assert (settings.max_outstanding_requests, settings.max_concurrent_requests) == (200, None)
+    assert (settings.watch_files, settings.watch_directories) == (("rules.yaml",), ("shared",))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ({"functionTimeOut": "00:01:00", "extension": {}}, "extension is not a setting that this host knows"),
+        ({"extensions": {"http": {"routPrefix": ""}}}, "extensions.http.routPrefix is not a setting"),
+        ({"extensions": {"durableTask": {"maxConcurentActivities": 1}}}, "known here: appLeaseOptions"),
+        ({"http": {"routePrefix": ""}}, "http is not supported here (a setting of Functions 1.x"),
+        ({"customHandler": {"description": {}}}, "customHandler is not supported here (custom handlers)"),
+        (
+            {"extensions": {"durableTask": {"throwStatusExceptionsOnRaiseEvent": False}}},
+            "throwStatusExceptionsOnRaiseEvent is not supported",
+        ),
+        ({"logging": {"logLevel": {"Function": "Loud"}}}, "logLevel.Function: 'Loud' is not one of trace, "),
+    ],
+)
+def test_a_setting_that_is_unknown_or_cannot_be_followed_is_named(
+    content: dict[str, object], reason: str, tmp_path: Path
+) -> None:
+    with pytest.raises(HostError) as caught:
+        host_json(tmp_path, content)
+    assert reason in caught.value.message
+
+
+def test_names_are_compared_without_regard_to_case(tmp_path: Path) -> None:
+    settings = host_json(tmp_path, {"Extensions": {"HTTP": {"routeprefix": "v1"}}})
+    assert settings.route_prefix == "v1"
+
+
+def test_comments_and_trailing_commas_are_skipped() -> None:
+    text = '{ // one\n "a": "http://x//y", /* two\n "b": 1, */ "c": [1, 2,], }'
+    assert jsonc.loads(text) == {"a": "http://x//y", "c": [1, 2]}
+
+
+def test_an_error_after_a_comment_has_its_own_line() -> None:
+    with pytest.raises(json.JSONDecodeError, match="line 3 column 1"):
+        jsonc.loads("/* one\ntwo */ {\n]")
+
+
+def test_the_longest_category_decides_the_level() -> None:
+    levels = LogLevels(
+        {"default": "Warning", "Function": "Error", "function.Loud": "Debug", "Function.Mute.User": "None"}
+    )
+    assert not levels.allows("Host", "information")
+    assert levels.allows("Host", "warning")
+    assert not levels.allows(function_category("Other"), "warning")
+    assert levels.allows(user_category("Loud"), "debug")
+    assert not levels.allows(user_category("Mute"), "critical")
+    assert levels.allows(function_category("Mute"), "error")
+    assert levels.lowest == "debug"
+
+
+@pytest.mark.parametrize("text", ["0", "11", "two", "-1"])
+def test_a_wrong_number_of_workers_is_named(text: str) -> None:
+    assert worker_count({}) == 1
+    with pytest.raises(HostError, match="FUNCTIONS_WORKER_PROCESS_COUNT is"):
+        worker_count({"FUNCTIONS_WORKER_PROCESS_COUNT": text})
+
+
+def test_the_port_comes_from_local_settings(tmp_path: Path) -> None:
+    assert local_port(tmp_path) == 7071
+    file = tmp_path / "local.settings.json"
+    file.write_text('{"Host": {"LocalHttpPort": 7072} /* ours */}')
+    assert local_port(tmp_path) == 7072
+    file.write_text('{"Host": {"LocalHttpPort": "many"}}')
+    with pytest.raises(HostError, match=r"Host\.LocalHttpPort must be a port number"):
+        local_port(tmp_path)
+
+
+async def test_requests_above_the_outstanding_limit_are_refused() -> None:
+    throttle = Throttle(outstanding=1, concurrent=1)
+    async with throttle.place():
+        with pytest.raises(TooBusyError):
+            async with throttle.place():
+                pass
+    async with throttle.place():
+        pass
