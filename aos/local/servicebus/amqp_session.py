@@ -8,6 +8,7 @@ from aos.local.servicebus.errors import (
     BrokerError,
     InvalidFieldError,
     NotAllowedError,
+    NotImplementedByBrokerError,
     UnattachedHandleError,
 )
 from aos.local.servicebus.journal import Journal
@@ -51,6 +52,7 @@ _WINDOW = 0x7FFFFFFF
 _TRANSFER_OVERHEAD = 64
 _HANDLE_MAX = 255
 _SOURCE, _TARGET = 0x28, 0x29
+_COORDINATOR = (0x30, "amqp:coordinator:list")
 MANAGEMENT_SUFFIX = "/$management"
 
 
@@ -205,6 +207,8 @@ class Session:
         self.send(answer)
 
     def _new_link(self, frame: Attach) -> Link:
+        if isinstance(frame.target, Described) and frame.target.descriptor in _COORDINATOR:
+            raise NotImplementedByBrokerError("transactions are not supported")
         address = _address(frame.source if frame.role == RECEIVER else frame.target)
         if address is None:
             raise InvalidFieldError("an attach without an address")

@@ -43,6 +43,7 @@ UPDATE_MESSAGE = (
     "UPDATE messages SET entity=?, sequence=?, enqueued_ms=?, state=?, delivery_count=?, lock_token=?,"
     " locked_until_ms=?, enqueued_sequence=?, dl_source=?, dl_reason=?, dl_description=? WHERE id=?"
 )
+REWRITE_MESSAGE = "UPDATE messages SET raw=? WHERE id=?"
 DELETE_MESSAGE = "DELETE FROM messages WHERE id=?"
 PUT_SEQUENCE = "INSERT INTO sequences VALUES (?,?) ON CONFLICT DO UPDATE SET last=max(last, excluded.last)"
 PUT_DUPLICATE = "INSERT OR REPLACE INTO duplicates VALUES (?,?,?)"

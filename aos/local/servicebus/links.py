@@ -15,6 +15,7 @@ from aos.local.servicebus.errors import (
 )
 from aos.local.servicebus.intake import Destination, accept
 from aos.local.servicebus.message import Content, Message
+from aos.local.servicebus.modification import properties_to_modify
 from aos.local.servicebus.performatives import (
     ACCEPTED,
     RECEIVER,
@@ -287,12 +288,13 @@ class ReceivingLink(OutgoingLink):
         if code == 0x24:
             return self.queue.complete(tag)
         if code == 0x25:
-            return self.queue.dead_letter(tag, *_dead_letter_reason(fields))
+            return self.queue.dead_letter(tag, *_dead_lettering(fields))
         if code == 0x26:
             return self.queue.release(tag)
         if code == 0x27:
-            undeliverable_here = len(fields) > 1 and fields[1] is True
-            return self.queue.defer(tag) if undeliverable_here else self.queue.abandon(tag)
+            _failed, undeliverable_here, annotations = (*fields, None, None, None)[:3]
+            settle = self.queue.defer if undeliverable_here is True else self.queue.abandon
+            return settle(tag, properties_to_modify(annotations))
         raise InvalidFieldError(f"unknown outcome {code!r}")
 
     def close(self) -> None:
@@ -305,18 +307,22 @@ class ReceivingLink(OutgoingLink):
             self.finish_drain()
 
 
-def _dead_letter_reason(fields: list[Any]) -> tuple[str | None, str | None]:
-    """Reason and description, from the error of a rejected outcome."""
+def _dead_lettering(fields: list[Any]) -> tuple[str | None, str | None, dict[str, Any]]:
+    """Reason, description and properties to modify, from the error of a rejected outcome."""
     error = fields[0].value if fields and isinstance(fields[0], Described) else []
     if not isinstance(error, list):
         raise DecodeError("a rejected outcome whose error is no list")
     condition, description, info = (*error, None, None, None)[:3]
-    info = info if isinstance(info, dict) else {}
-    reason = info.get("DeadLetterReason")
+    properties = properties_to_modify(info)
+    reason = properties.pop("DeadLetterReason", None)
     if reason is None and condition != "com.microsoft:dead-letter":
         reason = condition
-    detail = info.get("DeadLetterErrorDescription", description)
-    return (None if reason is None else str(reason), None if detail is None else str(detail))
+    detail = properties.pop("DeadLetterErrorDescription", description)
+    return (_text(reason), _text(detail), properties)
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
 
 
 def _broker_error(future: "asyncio.Future[Any]") -> BrokerError | None:

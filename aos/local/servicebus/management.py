@@ -27,6 +27,7 @@ from aos.local.servicebus.message import (
     check_size,
 )
 from aos.local.servicebus.message_sessions import SessionQueue
+from aos.local.servicebus.modification import properties_to_modify
 from aos.local.servicebus.queues import Queue
 
 if TYPE_CHECKING:
@@ -231,12 +232,17 @@ async def _cancel_scheduled(request: Request) -> Any:
 async def _update_disposition(request: Request) -> Any:
     status = request.argument("disposition-status", str)
     queue = request.queue
+    properties = properties_to_modify(request.body.get("properties-to-modify"))
     settle: Callable[[bytes], Awaitable[None]]
     if status == "suspended":
         reason, description = request.text("deadletter-reason"), request.text("deadletter-description")
-        settle = partial(queue.dead_letter, reason=reason, description=description)
+        settle = partial(queue.dead_letter, reason=reason, description=description, properties=properties)
     else:
-        named = {"completed": queue.complete, "abandoned": queue.abandon, "defered": queue.defer}
+        named = {
+            "completed": queue.complete,
+            "abandoned": partial(queue.abandon, properties=properties),
+            "defered": partial(queue.defer, properties=properties),
+        }
         if status not in named:
             raise ArgumentError(f"update-disposition: unknown status {status!r}")
         settle = named[status]

@@ -89,6 +89,14 @@ class Content:
         start = self._bare_start()
         return Content.parse(self.raw[:start] + properties + self.raw[start + len(self.properties_bytes) :])
 
+    def with_application_properties(self, changes: Mapping[str, Any]) -> "Content":
+        """The same message with some application properties set. Raises MessageTooLargeError."""
+        application = _merged(self.application_bytes, changes)
+        bare = self.properties_bytes + application + self.body_bytes
+        raw = self.raw[: self._bare_start()] + bare
+        check_size(len(raw), MAX_MESSAGE_BYTES)
+        return Content.parse(raw)
+
     def _bare_start(self) -> int:
         """Where the sections that the sender owns begin: that of the properties, if there is one."""
         position = 0
@@ -243,12 +251,7 @@ class Message:
     def _application_bytes(self) -> bytes:
         added = dead_letter_properties(self.dead_letter_reason, self.dead_letter_description)
         original = self.content.application_bytes
-        if not added:
-            return original
-        pairs = map_pairs(original, _section_start(original, 0)[1]) if original else []
-        kept = [pair for key, pair in pairs if key not in added]
-        new = [encode(key) + encode(value) for key, value in added.items()]
-        return b"\x00\x53\x74" + encode_map(kept + new)
+        return _merged(original, added) if added else original
 
 
 def dead_letter_properties(reason: str | None, description: str | None) -> dict[str, str]:
@@ -298,6 +301,14 @@ def build_message(
         sections.append(Described(APPLICATION_PROPERTIES, dict(application_properties)))
     sections.append(Described(DATA, body))
     return b"".join(map(encode, sections))
+
+
+def _merged(section: bytes, changes: Mapping[str, Any]) -> bytes:
+    """A section of application properties (or none, b"") with some of them set."""
+    pairs = map_pairs(section, _section_start(section, 0)[1]) if section else []
+    kept = [pair for key, pair in pairs if key not in changes]
+    new = [encode(key) + encode(value) for key, value in changes.items()]
+    return b"\x00\x53\x74" + encode_map(kept + new)
 
 
 def _section_start(raw: bytes, position: int) -> tuple[int, int]:

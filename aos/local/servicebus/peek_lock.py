@@ -7,7 +7,8 @@ often is dead-lettered.
 import asyncio
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from aos.local.servicebus.clock import Clock
 from aos.local.servicebus.dead_letters import DeadLettering
@@ -16,12 +17,15 @@ from aos.local.servicebus.holdings import Holdings
 from aos.local.servicebus.intake import Intake, run
 from aos.local.servicebus.journal import Journal, Statement, then
 from aos.local.servicebus.message import Message, State
-from aos.local.servicebus.rows import deleted, updated
+from aos.local.servicebus.rows import deleted, rewritten, updated
 from aos.local.servicebus.topology import EntitySettings
 
 
 class PeekLock(Holdings):
-    """Holdings whose messages can be locked, and settled under their locks."""
+    """Holdings whose messages can be locked, and settled under their locks.
+
+    `properties` given to a settlement are application properties to set (see `properties_to_modify`).
+    """
 
     def __init__(
         self,
@@ -38,9 +42,9 @@ class PeekLock(Holdings):
         """The message is done with. The future fails with LockLostError when the lock is lost."""
         return self._settle(token, lambda message: [deleted(message)], self._forget)
 
-    def abandon(self, token: bytes) -> "asyncio.Future[None]":
+    def abandon(self, token: bytes, properties: Mapping[str, Any] | None = None) -> "asyncio.Future[None]":
         """Give the message back, one delivery attempt later."""
-        return self._settle(token, self._abandoned_row, self._give_back_counted)
+        return self._settle(token, self._abandoned_row, self._give_back_counted, properties)
 
     def release(self, token: bytes) -> "asyncio.Future[None]":
         """Give the message back as if it had not been delivered."""
@@ -48,7 +52,7 @@ class PeekLock(Holdings):
             token, lambda message: [updated(self.name, message, lock_token=None)], self._give_back
         )
 
-    def defer(self, token: bytes) -> "asyncio.Future[None]":
+    def defer(self, token: bytes, properties: Mapping[str, Any] | None = None) -> "asyncio.Future[None]":
         """Set the message aside until it is asked for by sequence number."""
 
         def deferred(message: Message) -> None:
@@ -58,10 +62,15 @@ class PeekLock(Holdings):
             token,
             lambda message: [updated(self.name, message, state=State.DEFERRED, lock_token=None)],
             deferred,
+            properties,
         )
 
     def dead_letter(
-        self, token: bytes, reason: str | None, description: str | None
+        self,
+        token: bytes,
+        reason: str | None,
+        description: str | None,
+        properties: Mapping[str, Any] | None = None,
     ) -> "asyncio.Future[None]":
         """Move the message to the dead-letter sub-queue."""
         if self.dead_letters is None:
@@ -73,7 +82,7 @@ class PeekLock(Holdings):
             moves.append(self._dead_letter_intake(message, why))
             return moves[0].statements
 
-        return self._settle(token, written, lambda _message: run(moves[0].accepted))
+        return self._settle(token, written, lambda _message: run(moves[0].accepted), properties)
 
     def renew(self, token: bytes) -> "asyncio.Future[int]":
         """Lock for another lock duration; the future holds the new end in milliseconds."""
@@ -138,20 +147,28 @@ class PeekLock(Holdings):
         token: bytes,
         statements: Callable[[Message], list[Statement]],
         apply: Callable[[Message], None],
+        properties: Mapping[str, Any] | None = None,
     ) -> "asyncio.Future[None]":
         """Write the change and make it, unless the lock is lost; meanwhile nobody else can settle."""
         message = self._holds(token)
         if message is None:
             return _failed(_lock_lost(self.name))
+        content = message.content
+        if properties:
+            content = content.with_application_properties(properties)
         del self._locked[token]
 
         def settled(error: BrokerError | None) -> None:
             if error is None:
+                message.content = content
                 apply(message)
             else:
                 self._relock(message, token)
 
-        return then(self._journal.submit(statements(message)), settled)
+        rows = statements(message)
+        if properties:
+            rows = [*rows, rewritten(message, content)]
+        return then(self._journal.submit(rows), settled)
 
     def _relock(self, message: Message, token: bytes) -> None:
         """A settlement could not be written: the lock is as it was."""

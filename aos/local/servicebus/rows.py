@@ -2,8 +2,14 @@
 
 from typing import Any
 
-from aos.local.servicebus.journal import DELETE_MESSAGE, INSERT_MESSAGE, UPDATE_MESSAGE, Statement
-from aos.local.servicebus.message import Message
+from aos.local.servicebus.journal import (
+    DELETE_MESSAGE,
+    INSERT_MESSAGE,
+    REWRITE_MESSAGE,
+    UPDATE_MESSAGE,
+    Statement,
+)
+from aos.local.servicebus.message import Content, Message
 
 
 def deleted(message: Message) -> Statement:
@@ -35,6 +41,11 @@ def inserted(entity: str, message: Message) -> Statement:
             message.dead_letter_description,
         ),
     )
+
+
+def rewritten(message: Message, content: Content) -> Statement:
+    """The message has another content."""
+    return (REWRITE_MESSAGE, (content.raw, message.id))
 
 
 def updated(entity: str, message: Message, **changes: Any) -> Statement:

@@ -146,6 +146,17 @@ async def test_an_attach_without_a_token_is_refused(bus: Bus, wire: Wire):
     assert detach.error.value[0] == "amqp:unauthorized-access"
 
 
+async def test_a_transaction_coordinator_is_refused_by_name(wire: Wire):
+    await wire.opened()
+    wire.send(Attach("l", 0, False, source=Described(0x28, ["me"]), target=Described(0x30, [])))
+    attach, detach = await wire.performative(), await wire.performative()
+    assert isinstance(attach, Attach)
+    assert attach.target is None
+    assert isinstance(detach, Detach)
+    condition, description = detach.error.value[:2]
+    assert (condition, description) == ("amqp:not-implemented", "transactions are not supported")
+
+
 async def test_a_link_is_detached_when_its_token_expires(bus: Bus, wire: Wire):
     sender = await bus.sender("fleeting")
     del sender  # its token, like every other, lasts an hour

@@ -56,6 +56,35 @@ test("a batch is settled in every way", async () => {
   assert.equal((await grave.peekMessages(1)).length, 0);
 });
 
+test("properties are modified by every settlement that keeps the message", async () => {
+  const applicationProperties = { kept: 1, step: 0 };
+  await sender.sendMessages(["abandon", "defer", "bury"].map((body) => ({ body, applicationProperties })));
+  const [abandon, defer, bury] = await receive(receiver, 3);
+  await receiver.abandonMessage(abandon, { step: 1, why: "ü", real: 0.5, flag: true });
+  await receiver.deferMessage(defer, { step: 2 });
+  await receiver.deadLetterMessage(bury, { deadLetterReason: "why", step: 3 });
+
+  const [again] = await receive(receiver, 1);
+  const expected = { kept: 1, step: 1, why: "ü", real: 0.5, flag: true };
+  assert.deepEqual([again.body, again.applicationProperties], ["abandon", expected]);
+  await receiver.completeMessage(again);
+
+  const [deferred] = await receiver.receiveDeferredMessages([defer.sequenceNumber]);
+  assert.deepEqual(deferred.applicationProperties, { kept: 1, step: 2 });
+  await receiver.abandonMessage(deferred, { step: 4, more: "x" });
+  const [later] = await receiver.receiveDeferredMessages([defer.sequenceNumber]);
+  assert.deepEqual(later.applicationProperties, { kept: 1, step: 4, more: "x" });
+  await receiver.deadLetterMessage(later, { deadLetterReason: "late", step: 5 });
+
+  const grave = client.createReceiver("plain", { subQueueType: "deadLetter", receiveMode: "receiveAndDelete" });
+  const dead = await receive(grave, 2);
+  const properties = Object.fromEntries(dead.map((message) => [message.body, message.applicationProperties]));
+  assert.deepEqual(properties, {
+    bury: { kept: 1, step: 3, DeadLetterReason: "why" },
+    defer: { kept: 1, step: 5, more: "x", DeadLetterReason: "late" },
+  });
+});
+
 test("a scheduled message is peeked and cancelled", async () => {
   const [number] = await sender.scheduleMessages([{ body: "later" }], new Date(Date.now() + 3_600_000));
   const [peeked] = await receiver.peekMessages(1, { fromSequenceNumber: number });

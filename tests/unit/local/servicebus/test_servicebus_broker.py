@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,14 @@ from aos.local.servicebus import (
 from aos.local.servicebus.errors import (
     BrokerError,
     DecodeError,
+    InvalidFieldError,
     MessageTooLargeError,
     NotAllowedError,
     ServerBusyError,
     StorageFullError,
 )
 from aos.local.servicebus.message import Content
+from aos.local.servicebus.modification import properties_to_modify
 
 _QUEUES: dict[str, dict[str, Any]] = {
     "work": {"LockDuration": "PT30S", "MaxDeliveryCount": 2},
@@ -167,6 +170,26 @@ async def test_a_restart_keeps_messages_locks_schedules_dead_letters_history_and
     [later] = await receiver.receive(10, 5)
     assert later.body == b"later"
     assert later.sequence_number == 7
+    await broker.close()
+
+
+async def test_modified_properties_survive_a_restart_and_what_they_cannot_be_is_refused(tmp_path: Path):
+    broker = await _open(tmp_path / "bus.db", ManualClock())
+    await broker.send("work", b"x", application_properties={"kept": 1, "step": 0}, subject="s")
+    queue, receiver = broker.namespace.queue("work"), broker.receiver("work")
+    [message] = await receiver.receive(1, 5)
+    token = uuid.UUID(message.lock_token).bytes_le
+    with pytest.raises(MessageTooLargeError):
+        queue.abandon(token, {"step": "x" * 300_000})
+    with pytest.raises(InvalidFieldError, match="'step' has no simple value"):
+        properties_to_modify({"step": []})
+    await queue.abandon(token, {"step": 1})
+    await broker.close()
+    broker = await _open(tmp_path / "bus.db", ManualClock())
+    [again] = await broker.receiver("work").receive(1, 5)
+    assert (again.body, again.subject, again.delivery_count) == (b"x", "s", 1)
+    assert again.application_properties == {"kept": 1, "step": 1}
+    assert again.message_id == message.message_id
     await broker.close()
 
 
