@@ -238,7 +238,7 @@ async def _update_disposition(request: Request) -> Any:
         reason, description = request.text("deadletter-reason"), request.text("deadletter-description")
         settle = partial(queue.dead_letter, reason=reason, description=description, properties=properties)
     else:
-        named = {
+        named: dict[str, Callable[[bytes], Awaitable[None]]] = {
             "completed": queue.complete,
             "abandoned": partial(queue.abandon, properties=properties),
             "defered": partial(queue.defer, properties=properties),

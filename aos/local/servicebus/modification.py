@@ -20,9 +20,7 @@ def properties_to_modify(value: Any) -> dict[str, Any]:
         if not isinstance(key, str):
             raise InvalidFieldError(f"the properties to modify have the key {key!r}, which is no string")
         if not _simple(item.value if isinstance(item, Described) else item):
-            raise InvalidFieldError(
-                f"the property to modify {str(key)!r} has no simple value of 64 bits at most"
-            )
+            raise InvalidFieldError(f"the property to modify {str(key)!r} has no simple value")
     return {str(key): item for key, item in value.items()}
 
 
