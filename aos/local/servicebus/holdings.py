@@ -11,7 +11,7 @@ from aos.local.servicebus import journal as sql
 from aos.local.servicebus.clock import Alarm, Clock
 from aos.local.servicebus.dead_letters import DeadLettering
 from aos.local.servicebus.errors import MessageNotFoundError
-from aos.local.servicebus.intake import Destination, Intake, run
+from aos.local.servicebus.intake import Destination, Intake, Origin, run
 from aos.local.servicebus.journal import Journal, Statement
 from aos.local.servicebus.message import Message, State
 from aos.local.servicebus.rows import deleted, updated
@@ -110,9 +110,15 @@ class Holdings(ABC):
         message.lock_token = None
 
     def _pass_on(self, forward: Destination, message: Message) -> None:
-        """A scheduled message of a forwarding queue or a topic goes on when its time has come."""
+        """A dead letter goes on, or a scheduled message whose time has come."""
         intake = Intake([deleted(message)])
-        forward.take_in(message.content, intake, 0, message.sequence_number)
+        origin = Origin(
+            message.sequence_number,
+            message.dead_letter_source,
+            message.dead_letter_reason,
+            message.dead_letter_description,
+        )
+        forward.take_in(message.content, intake, 0, origin)
         self._journal.record(intake.written())
         self._forget(message)
         run(intake.accepted)
@@ -162,7 +168,7 @@ class Holdings(ABC):
         return self._parent.name if self._parent else self.name
 
     def _dead_letter_intake(self, message: Message, why: DeadLettering) -> Intake:
-        """What moves a message to the dead letters (or where those are forwarded to)."""
+        """What moves a message to the dead letters, which may forward it."""
         target = self.dead_letters
         assert target is not None
 

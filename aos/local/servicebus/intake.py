@@ -26,11 +26,23 @@ class Intake:
         return self.statements + [(PUT_SEQUENCE, last) for last in self.sequences.items()]
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a forwarded message comes from, and why it is a dead letter, if it is one."""
+
+    sequence_number: int
+    dead_letter_source: str | None = None
+    dead_letter_reason: str | None = None
+    dead_letter_description: str | None = None
+
+
 class Destination(Protocol):
     """Where messages can be sent: a queue or a topic."""
 
-    def take_in(self, content: Content, intake: Intake, scheduled_ms: int, forwarded: int = 0) -> None:
-        """Add one message to `intake`."""
+    def take_in(
+        self, content: Content, intake: Intake, scheduled_ms: int, origin: Origin | None = None
+    ) -> None:
+        """Add one message to `intake`; one that is forwarded has an origin."""
 
 
 def accept(

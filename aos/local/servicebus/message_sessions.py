@@ -135,7 +135,7 @@ class SessionQueue(Queue):
         result.set_exception(NotAllowedError(f"{self.name}: renew the lock of the session instead"))
         return result
 
-    def restore(self, messages: Iterable[Message], last_sequence: int) -> None:
+    def restore(self, messages: Iterable[Message]) -> None:
         """Take up messages and states; whoever held a session is gone."""
         for session_id, state, updated_ms in self._journal.rows(
             "SELECT session_id, state, updated_ms FROM sessions WHERE entity=?", self.name
@@ -147,7 +147,7 @@ class SessionQueue(Queue):
             if message.lock_token is not None:
                 message.lock_token = None
                 self._journal.record([updated(self.name, message)])
-        super().restore(messages, last_sequence)
+        super().restore(messages)
 
     def _session(self, session_id: str) -> MessageSession:
         return self._sessions.setdefault(session_id, MessageSession(session_id))

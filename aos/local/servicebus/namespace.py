@@ -32,6 +32,9 @@ class Namespace:
         for queue in self._queues.values():
             if queue.settings.forward_to is not None:
                 queue.forward = self.holder(queue.settings.forward_to)
+            target = queue.settings.forward_dead_letters_to
+            if target is not None and queue.dead_letters is not None:
+                queue.dead_letters.forward = self.holder(target)
         self._restore()
 
     def queue(self, path: str) -> Queue:
@@ -90,8 +93,11 @@ class Namespace:
             except (DecodeError, ValueError) as error:
                 raise DatabaseError(f"message {row[0]} in the database is damaged: {error}") from error
         sequences = {name.lower(): last for name, last in self._journal.rows("SELECT * FROM sequences")}
-        for key, queue in (self._queues | self._topics).items():
-            queue.restore(messages.get(key, []), sequences.get(key, 0))
+        entities = self._queues | self._topics
+        for key, queue in entities.items():
+            queue.recall(messages.get(key, []), sequences.get(key, 0))
+        for key, queue in entities.items():
+            queue.restore(messages.get(key, []))
 
 
 def _message(row: tuple[Any, ...]) -> Message:

@@ -15,7 +15,7 @@ from aos.local.servicebus.deliveries import Deliveries
 from aos.local.servicebus.duplicates import DuplicateHistory
 from aos.local.servicebus.errors import BrokerError, InvalidFieldError, NotAllowedError
 from aos.local.servicebus.holdings import Holdings
-from aos.local.servicebus.intake import Intake
+from aos.local.servicebus.intake import Intake, Origin
 from aos.local.servicebus.journal import Journal, then
 from aos.local.servicebus.message import Content, Message, State
 from aos.local.servicebus.rows import deleted, inserted
@@ -36,7 +36,9 @@ class Queue(Deliveries):
         super().__init__(name, settings, clock, journal, parent)
         self._duplicates = DuplicateHistory(name, settings.duplicate_window_ms, journal)
 
-    def take_in(self, content: Content, intake: Intake, scheduled_ms: int, forwarded: int = 0) -> None:
+    def take_in(
+        self, content: Content, intake: Intake, scheduled_ms: int, origin: Origin | None = None
+    ) -> None:
         """Add one message to `intake`, unless it is a duplicate. Raises InvalidFieldError."""
         fields = content.property_fields()
         content.application_properties()  # what filters will read later is checked now
@@ -45,7 +47,7 @@ class Queue(Deliveries):
             message_id = uuid.uuid4().hex
             content = content.with_message_id(message_id)
         session_id = fields.get("group_id")
-        if self._lacks_session(session_id) and not forwarded:
+        if self._lacks_session(session_id) and origin is None:
             raise NotAllowedError(f"{self.name} requires sessions: the message has no session id")
         if not self._duplicates.admit(message_id, self.clock.now_ms(), intake):
             intake.sequence_numbers.append(0)
@@ -55,7 +57,7 @@ class Queue(Deliveries):
         intake.sequence_numbers.append(sequence_number)
         now_ms = self.clock.now_ms()
         if self.forward is not None and scheduled_ms <= now_ms:
-            self.forward.take_in(content, intake, 0, forwarded or sequence_number)
+            self.forward.take_in(content, intake, 0, origin or Origin(sequence_number))
             intake.sequence_numbers.pop()
             return
         message = Message(
@@ -66,8 +68,12 @@ class Queue(Deliveries):
             session_id=session_id if isinstance(session_id, str) else None,
             enqueued_ms=now_ms,
             ttl_ms=_least(content.ttl_ms, self.settings.default_ttl_ms),
-            enqueued_sequence_number=forwarded,
         )
+        if origin is not None:
+            message.enqueued_sequence_number = origin.sequence_number
+            message.dead_letter_source = origin.dead_letter_source
+            message.dead_letter_reason = origin.dead_letter_reason
+            message.dead_letter_description = origin.dead_letter_description
         if scheduled_ms > now_ms:
             message.state, message.scheduled_ms = State.SCHEDULED, scheduled_ms
         self._take_in_new(message, intake)
@@ -78,6 +84,7 @@ class Queue(Deliveries):
             target = self.dead_letters
             message.dead_letter_source = self.name
             message.dead_letter_reason = "Session id is null."
+            message.dead_letter_description = None
         intake.statements.append(inserted(target.name, message))
         intake.accepted.append(lambda: target._add(message))
 
@@ -97,12 +104,15 @@ class Queue(Deliveries):
             for message in messages:
                 self._add(message)
 
-    def restore(self, messages: Iterable[Message], last_sequence: int) -> None:
+    def recall(self, messages: Iterable[Message], last_sequence: int) -> None:
+        """Take up an earlier run's numbers and history: all entities do, before one forwards to another."""
+        self._last_sequence = max(last_sequence, *(message.sequence_number for message in messages), 0)
+        self._duplicates.restore(self.clock.now_ms())
+
+    def restore(self, messages: Iterable[Message]) -> None:
         """Take up the messages of an earlier run; locks hold until they would have expired."""
-        self._last_sequence = max(self._last_sequence, last_sequence)
         locked = []
         for message in messages:
-            self._last_sequence = max(self._last_sequence, message.sequence_number)
             if message.lock_token is None:
                 self._add(message)
                 if self._exhausted(message):
@@ -113,7 +123,6 @@ class Queue(Deliveries):
                 locked.append(message)
         for message in sorted(locked, key=lambda each: each.locked_until_ms):
             self._locked[message.lock_token or b""] = message
-        self._duplicates.restore(self.clock.now_ms())
         self._set_alarm()
 
     def _tick(self) -> None:

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from aos.local.servicebus.filters import MATCH_ALL, Properties, Rule
-from aos.local.servicebus.intake import Intake
-from aos.local.servicebus.message import Content
+from aos.local.servicebus.intake import Intake, Origin
+from aos.local.servicebus.message import Content, dead_letter_properties
 from aos.local.servicebus.queues import Queue
 
 
@@ -28,11 +28,16 @@ class Fanout:
     def __init__(self, subscriptions: Iterable[Subscription]) -> None:
         self._subscriptions = tuple(subscriptions)
 
-    def take_in(self, content: Content, intake: Intake, scheduled_ms: int, forwarded: int = 0) -> None:
+    def take_in(
+        self, content: Content, intake: Intake, scheduled_ms: int, origin: Origin | None = None
+    ) -> None:
         """Add one copy for each subscription that wants the message."""
-        properties = Properties(content.property_fields(), content.application_properties())
+        application = content.application_properties()
+        if origin is not None:
+            application |= dead_letter_properties(origin.dead_letter_reason, origin.dead_letter_description)
+        properties = Properties(content.property_fields(), application)
         taken = len(intake.sequence_numbers)
         for subscription in self._subscriptions:
             if subscription.wants(properties):
-                subscription.queue.take_in(content, intake, scheduled_ms, forwarded)
-        intake.sequence_numbers[taken:] = [forwarded]
+                subscription.queue.take_in(content, intake, scheduled_ms, origin)
+        intake.sequence_numbers[taken:] = [0 if origin is None else origin.sequence_number]

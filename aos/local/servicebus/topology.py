@@ -1,5 +1,6 @@
 """What exists in the namespace: the JSON format of Microsoft's Service Bus emulator, checked strictly."""
 
+import itertools
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -33,6 +34,12 @@ class EntitySettings:
     duplicate_window_ms: int | None = None
     requires_session: bool = False
     forward_to: str | None = None
+    forward_dead_letters_to: str | None = None
+
+    @property
+    def forwards(self) -> tuple[str, ...]:
+        """The names of the entities that it forwards to."""
+        return tuple(name for name in (self.forward_to, self.forward_dead_letters_to) if name is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +156,6 @@ def _never(value: Any, path: str) -> None:
         raise TopologyError(f"{path}: true is not supported")
 
 
-def _empty(value: Any, path: str) -> None:
-    if _string(value, path):
-        raise TopologyError(f"{path}: forwarding dead letters is not supported")
-
-
 def _delivery_count(value: Any, path: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 2000:
         raise TopologyError(f"{path}: expected a number from 1 to 2000, found {value!r}")
@@ -193,7 +195,7 @@ _SUBSCRIPTION_PROPERTIES: dict[str, Reader] = {
     "DeadLetteringOnMessageExpiration": _boolean,
     "RequiresSession": _boolean,
     "ForwardTo": _string,
-    "ForwardDeadLetteredMessagesTo": _empty,
+    "ForwardDeadLetteredMessagesTo": _string,
 }
 _QUEUE_PROPERTIES: dict[str, Reader] = {
     **_SUBSCRIPTION_PROPERTIES,
@@ -220,6 +222,7 @@ def _settings(properties: Mapping[str, Any]) -> EntitySettings:
         duplicate_window_ms=_window(properties),
         requires_session=properties.get("RequiresSession", False),
         forward_to=properties.get("ForwardTo") or None,
+        forward_dead_letters_to=properties.get("ForwardDeadLetteredMessagesTo") or None,
     )
 
 
@@ -322,24 +325,24 @@ def _check_names(topology: Topology, path: str) -> None:
     _unique(names, path)
     for topic in topology.topics:
         _unique([each.name for each in topic.subscriptions], f"{path}.Topics[{topic.name}].Subscriptions")
-    targets = {queue.name.lower(): [queue.settings.forward_to] for queue in topology.queues}
+    targets = {queue.name.lower(): queue.settings.forwards for queue in topology.queues}
     for topic in topology.topics:
-        targets[topic.name.lower()] = [each.settings.forward_to for each in topic.subscriptions]
+        forwards = (each.settings.forwards for each in topic.subscriptions)
+        targets[topic.name.lower()] = tuple(itertools.chain.from_iterable(forwards))
     for name in names:
         _check_forwarding(name, targets, path, ())
 
 
 def _check_forwarding(
-    name: str, targets: Mapping[str, list[str | None]], path: str, trail: tuple[str, ...]
+    name: str, targets: Mapping[str, tuple[str, ...]], path: str, trail: tuple[str, ...]
 ) -> None:
-    """Follow every ForwardTo: each must lead to something, and never back."""
+    """Follow every forwarding, of dead letters too: each must lead to something, and never back."""
     if name.lower() not in targets:
         raise TopologyError(f"{path}: nothing is called {name!r}, to which {trail[-1]!r} forwards")
     if name.lower() in map(str.lower, trail):
         raise TopologyError(f"{path}: forwarding goes in a circle: {' -> '.join((*trail, name))}")
     for target in targets[name.lower()]:
-        if target is not None:
-            _check_forwarding(target, targets, path, (*trail, name))
+        _check_forwarding(target, targets, path, (*trail, name))
 
 
 def _unique(names: list[str], path: str) -> None:

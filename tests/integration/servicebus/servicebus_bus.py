@@ -27,6 +27,8 @@ QUEUES: dict[str, dict[str, Any]] = {
     "unique": {"RequiresDuplicateDetection": True, "DuplicateDetectionHistoryTimeWindow": "PT5M"},
     "forwarding": {"ForwardTo": "forwarded", "RequiresDuplicateDetection": True},
     "forwarded": {},
+    "mortal": {"MaxDeliveryCount": 1, "ForwardDeadLetteredMessagesTo": "forwarded"},
+    "audited": {"ForwardDeadLetteredMessagesTo": "failures", "DeadLetteringOnMessageExpiration": True},
     "sessions": {"RequiresSession": True},
 }
 
@@ -46,6 +48,16 @@ TOPICS = (
                 ],
             },
             {"Name": "errors", "Rules": [_rule("e", CorrelationFilter={"Label": "error"})]},
+        ],
+    },
+    {
+        "Name": "failures",
+        "Subscriptions": [
+            {
+                "Name": "bad",
+                "Rules": [_rule("b", CorrelationFilter={"Properties": {"DeadLetterReason": "bad"}})],
+            },
+            {"Name": "all"},
         ],
     },
     {

@@ -326,3 +326,38 @@ async def test_messages_sent_to_a_forwarding_queue_arrive_in_its_target(bus: Bus
     assert message.enqueued_sequence_number == 1
     await receiver.complete_message(message)
     assert bus.count("forwarding") == bus.count("forwarded") == 0
+
+
+async def test_dead_letters_are_forwarded_to_a_queue_with_the_reason_and_source(bus: Bus):
+    sender, source = await bus.sender("mortal"), await bus.receiver("mortal")
+    target = await bus.receiver("forwarded")
+    await sender.send_messages([ServiceBusMessage("bury"), ServiceBusMessage("exhaust")])
+    buried, exhausted = await source.receive_messages(2, max_wait_time=5)
+    await source.dead_letter_message(buried, reason="why", error_description="because")
+    await source.abandon_message(exhausted)
+    first, second = await target.receive_messages(2, max_wait_time=5)
+    assert (str(first), first.dead_letter_reason, first.dead_letter_error_description) == (
+        "bury",
+        "why",
+        "because",
+    )
+    assert (str(second), second.dead_letter_reason) == ("exhaust", "MaxDeliveryCountExceeded")
+    assert [message.dead_letter_source for message in (first, second)] == ["mortal"] * 2
+    assert first.enqueued_sequence_number == buried.sequence_number
+    assert (first.delivery_count, bus.count("mortal"), bus.count("mortal" + DEAD)) == (0, 0, 0)
+    await target.complete_message(first)
+    await target.dead_letter_message(second, reason="again")
+    [dead] = await bus.dead_letters("forwarded")
+    assert (dead.dead_letter_reason, dead.dead_letter_source) == ("again", "forwarded")
+
+
+async def test_dead_letters_are_forwarded_to_a_topic_whose_rules_see_the_reason(bus: Bus):
+    sender, source = await bus.sender("audited"), await bus.receiver("audited")
+    await sender.send_messages(ServiceBusMessage("expire", time_to_live=timedelta(seconds=5)))
+    bus.clock.advance(5)
+    await sender.send_messages(ServiceBusMessage("bury"))
+    [message] = await source.receive_messages(1, max_wait_time=5)
+    await source.dead_letter_message(message, reason="bad")
+    assert bus.waiting("failures/Subscriptions/all") == [b"expire", b"bury"]
+    assert bus.waiting("failures/Subscriptions/bad") == [b"bury"]
+    assert bus.count("audited" + DEAD) == 0

@@ -36,13 +36,13 @@ _QUEUES: dict[str, dict[str, Any]] = {
 _DEAD = "work/$DeadLetterQueue"
 
 
-def _topology() -> Topology:
-    queues = [{"Name": name, "Properties": properties} for name, properties in _QUEUES.items()]
-    return Topology.parse({"UserConfig": {"Namespaces": [{"Name": "n", "Queues": queues}]}})
+def _topology(queues: dict[str, dict[str, Any]]) -> Topology:
+    entries = [{"Name": name, "Properties": properties} for name, properties in queues.items()]
+    return Topology.parse({"UserConfig": {"Namespaces": [{"Name": "n", "Queues": entries}]}})
 
 
 async def _open(path: Path | None, clock: ManualClock) -> Broker:
-    return await Broker.open(path, _topology(), clock=clock)
+    return await Broker.open(path, _topology(_QUEUES), clock=clock)
 
 
 async def test_a_receiver_gets_what_was_sent():
@@ -191,6 +191,28 @@ async def test_modified_properties_survive_a_restart_and_what_they_cannot_be_is_
     assert again.application_properties == {"kept": 1, "step": 1}
     assert again.message_id == message.message_id
     await broker.close()
+
+
+async def test_dead_letters_of_an_earlier_run_go_where_they_are_forwarded_now(tmp_path: Path):
+    clock = ManualClock()
+    broker = await _open(tmp_path / "bus.db", clock)
+    await broker.send("unique", b"first", message_id="first")
+    for body in (b"a", b"b"):
+        await broker.send("work", body, message_id=body.decode())
+    receiver = broker.receiver("work")
+    for message in await receiver.receive(2, 5):
+        await receiver.dead_letter(message.lock_token, "why", None)
+    await broker.close()
+
+    queues = {**_QUEUES, "work": {"ForwardDeadLetteredMessagesTo": "unique"}}
+    for _ in range(2):
+        broker = await Broker.open(tmp_path / "bus.db", _topology(queues), clock=clock)
+        messages = broker.namespace.queue("unique").peek(0, 10)
+        assert [each.content.body() for each in messages] == [b"first", b"a", b"b"]
+        assert [each.sequence_number for each in messages] == [1, 2, 3]
+        assert [each.dead_letter_reason for each in messages] == [None, "why", "why"]
+        assert broker.namespace.queue(_DEAD).message_count == 0
+        await broker.close()
 
 
 async def test_a_lock_of_an_earlier_run_that_is_not_settled_expires(tmp_path: Path):

@@ -13,6 +13,10 @@ def _document(queues: Any = (), topics: Any = ()) -> dict[str, Any]:
     return {"UserConfig": {"Namespaces": [namespace], "Logging": {"Type": "File"}}}
 
 
+def _forwarding(name: str, target: str) -> dict[str, Any]:
+    return {"Name": name, "Properties": {"ForwardDeadLetteredMessagesTo": target}}
+
+
 def test_a_queue_has_the_properties_that_the_document_gives():
     properties = {
         "DeadLetteringOnMessageExpiration": True,
@@ -31,7 +35,7 @@ def test_a_queue_has_the_properties_that_the_document_gives():
     assert settings.default_ttl_ms == 25 * 3_600_000
     assert settings.dead_letter_on_expiration
     assert settings.duplicate_window_ms == 20_000
-    assert settings.forward_to is None
+    assert settings.forwards == ()
 
 
 def test_what_a_document_leaves_out_is_as_the_service_has_it():
@@ -62,8 +66,16 @@ def test_what_a_document_leaves_out_is_as_the_service_has_it():
         (_document([{"Name": "q", "Properties": {"ForwardTo": "z"}}]), "nothing is called 'z'"),
         (_document([{"Name": "q", "Properties": {"ForwardTo": "q"}}]), "in a circle: q -> q"),
         (
-            _document([{"Name": "q", "Properties": {"ForwardDeadLetteredMessagesTo": "q"}}]),
-            "ForwardDeadLetteredMessagesTo: forwarding dead letters is not supported",
+            _document([{"Name": "q", "Properties": {"ForwardDeadLetteredMessagesTo": "z"}}]),
+            "nothing is called 'z', to which 'q' forwards",
+        ),
+        (
+            _document([_forwarding("q", "p"), {"Name": "p", "Properties": {"ForwardTo": "q"}}]),
+            "in a circle: q -> p -> q",
+        ),
+        (
+            _document(topics=[{"Name": "t", "Subscriptions": [_forwarding("s", "t")]}]),
+            "in a circle: t -> t",
         ),
         (
             _document(topics=[{"Name": "t", "Subscriptions": [{"Name": "s", "Rules": [{"Name": "r"}]}]}]),
