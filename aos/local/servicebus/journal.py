@@ -4,6 +4,8 @@ The loop hands over statements and gets a future; the writer takes all that has 
 one transaction (WAL, synchronous=FULL: one fsync) and resolves the futures in order. A submission that
 cannot be written is rolled back alone and its future fails. What has happened already and cannot be
 refused (a lock that expired) is *recorded*: it is written before anything later, tried again until it is.
+
+Pages that settled messages leave are used again; when nothing is to be written, they go to the file system.
 """
 
 import asyncio
@@ -21,7 +23,11 @@ Statement = tuple[str, tuple[Any, ...]]
 
 SCHEMA_VERSION = 1
 _RETRY_S = 0.5
+_IDLE_S = 0.5
 _MAX_GROUP = 4096
+_PAGES_KEPT = 256  # free pages that stay in the file for messages to come
+_PAGES_SHRUNK = 2000  # given back to the file system in one step
+_LARGEST_WAL_BYTES = 16 * 1024 * 1024
 _SCHEMA = """
 CREATE TABLE messages (
     id INTEGER PRIMARY KEY, entity TEXT NOT NULL, sequence INTEGER NOT NULL, raw BLOB NOT NULL,
@@ -70,6 +76,7 @@ class Journal:
         self._gathered: list[_Submission] = []
         self._queue: queue.SimpleQueue[list[_Submission] | None] = queue.SimpleQueue()
         self._backlog: list[_Submission] = []
+        self._shrinkable = False
         self._closed = False
         self._last_id: int = self.rows("SELECT coalesce(max(id), 0) FROM messages")[0][0]
         self._thread = threading.Thread(target=self._write, name="servicebus-journal", daemon=True)
@@ -131,15 +138,33 @@ class Journal:
             group, open_ = self._take()
             group, self._backlog = self._backlog + group, []
             if not group:
+                self._shrinkable = open_ and self._shrink()
                 continue
+            self._shrinkable = True
             failures = self._commit_each(group) if self._commit(group) is not None else {}
             self._loop.call_soon_threadsafe(_resolve, group, failures)
 
-    def _take(self) -> tuple[list[_Submission], bool]:
-        """All submissions that wait, and whether more may come."""
-        group: list[_Submission] = []
+    def _shrink(self) -> bool:
+        """Give some free pages back to the file system; whether more are left to give."""
         try:
-            item = self._queue.get(timeout=_RETRY_S if self._backlog else None)
+            free = self._free_pages()
+            if free > _PAGES_KEPT:
+                self._connection.execute(f"PRAGMA incremental_vacuum({_PAGES_SHRUNK})").fetchall()
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            return _PAGES_KEPT < self._free_pages() < free
+        except sqlite3.Error:  # it is tried again after the next write
+            return False
+
+    def _free_pages(self) -> int:
+        count: int = self._connection.execute("PRAGMA freelist_count").fetchone()[0]
+        return count
+
+    def _take(self) -> tuple[list[_Submission], bool]:
+        """All submissions that wait (none if it waits for long), and whether more may come."""
+        group: list[_Submission] = []
+        pause_s = _IDLE_S if self._shrinkable else None
+        try:
+            item = self._queue.get(timeout=_RETRY_S if self._backlog else pause_s)
             while item is not None:
                 group += item
                 if len(group) >= _MAX_GROUP:
@@ -210,7 +235,9 @@ def _connect(path: Path | None) -> sqlite3.Connection:
     name = ":memory:" if path is None else str(path)
     try:
         connection = sqlite3.connect(name, isolation_level=None, check_same_thread=False, timeout=2)
+        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # has its effect on a new file
         connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(f"PRAGMA journal_size_limit={_LARGEST_WAL_BYTES}")
         connection.execute("PRAGMA synchronous=FULL")
         # A second broker on the same file would give out the same messages again.
         connection.execute("PRAGMA locking_mode=EXCLUSIVE")

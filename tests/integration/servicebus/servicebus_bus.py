@@ -24,6 +24,7 @@ QUEUES: dict[str, dict[str, Any]] = {
     "plain": {"LockDuration": "PT1M", "MaxDeliveryCount": 3},
     "brief": {"DefaultMessageTimeToLive": "PT1H", "DeadLetteringOnMessageExpiration": True},
     "fleeting": {},
+    "unread": {},
     "unique": {"RequiresDuplicateDetection": True, "DuplicateDetectionHistoryTimeWindow": "PT5M"},
     "forwarding": {"ForwardTo": "forwarded", "RequiresDuplicateDetection": True},
     "forwarded": {},

@@ -214,10 +214,10 @@ async def test_an_expired_message_is_dead_lettered_where_the_queue_says_so(bus: 
 
 
 async def test_an_expired_message_is_gone_where_the_queue_does_not_keep_it(bus: Bus):
-    sender = await bus.sender("plain")
+    sender = await bus.sender("unread")
     await sender.send_messages(ServiceBusMessage("old", time_to_live=timedelta(seconds=20)))
     bus.clock.advance(21)
-    assert bus.count("plain") == bus.count("plain" + DEAD) == 0
+    assert bus.count("unread") == bus.count("unread" + DEAD) == 0
 
 
 async def test_the_queues_default_time_to_live_bounds_the_messages(bus: Bus):
