@@ -1,6 +1,7 @@
 """The broker: journal, namespace, and the port that clients connect to."""
 
 import asyncio
+import ssl
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -24,36 +25,47 @@ EMULATOR_KEY = "SAS_KEY_VALUE"  # the published key of Microsoft's emulator: loo
 class Broker:
     """A Service Bus namespace in this process. Use on one event loop; make it with `open`."""
 
-    def __init__(self, topology: Topology, clock: Clock, journal: Journal) -> None:
+    def __init__(self, topology: Topology, clock: Clock, journal: Journal, key: str) -> None:
         self.name = f"aos-servicebus-{uuid.uuid4().hex[:8]}"
         self.clock = clock
         self.journal = journal
         self.namespace = Namespace(topology, clock, journal)
-        self.authority = Authority(KEY_NAME, EMULATOR_KEY, clock)
+        self.authority = Authority(KEY_NAME, key, clock)
         self.connections: set[Connection] = set()
         self._server: asyncio.Server | None = None
         self._host = ""
         self._port = 0
+        self._encrypted = False
 
     @classmethod
     async def open(
-        cls, path: str | Path | None, topology: Topology, *, clock: Clock | None = None
+        cls,
+        path: str | Path | None,
+        topology: Topology,
+        *,
+        clock: Clock | None = None,
+        key: str = EMULATOR_KEY,
     ) -> "Broker":
         """Take up what the database at `path` holds (None keeps everything in memory).
 
+        `key` is the shared access key that clients need.
         Raises DatabaseError, naming the file, when it cannot be used.
         """
         journal = await Journal.open(None if path is None else Path(path))
         try:
-            return cls(topology, clock or SystemClock(), journal)
+            return cls(topology, clock or SystemClock(), journal, key)
         except BaseException:
             await journal.close()
             raise
 
-    async def serve(self, host: str = "127.0.0.1", port: int = 0) -> None:
-        """Listen (port 0 takes a free one). Raises OSError, e.g. when the port is in use."""
+    async def serve(self, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None) -> None:
+        """Listen (port 0 takes a free one), for TLS if there is a context for it.
+
+        Raises OSError, e.g. when the port is in use.
+        """
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Connection(self), host, port)
+        self._server = await loop.create_server(lambda: Connection(self), host, port, ssl=tls)
+        self._encrypted = tls is not None
         self._host, self._port = host, self._server.sockets[0].getsockname()[1]
 
     @property
@@ -63,11 +75,12 @@ class Broker:
 
     @property
     def connection_string(self) -> str:
-        """What a client needs to connect."""
-        return (
-            f"Endpoint=sb://{self._host}:{self._port};SharedAccessKeyName={self.authority.key_name};"
-            f"SharedAccessKey={self.authority.key};UseDevelopmentEmulator=true;"
-        )
+        """What a client needs to connect: in the shape of the emulator, or with TLS in that of Azure."""
+        access = f"SharedAccessKeyName={self.authority.key_name};SharedAccessKey={self.authority.key}"
+        endpoint = f"sb://{self._host}:{self._port}"
+        if self._encrypted:
+            return f"Endpoint={endpoint}/;{access}"
+        return f"Endpoint={endpoint};{access};UseDevelopmentEmulator=true;"
 
     def receiver(self, entity: str) -> Receiver:
         """A receiver in this process. Raises EntityNotFoundError."""

@@ -140,3 +140,7 @@ class ServerBusyError(BrokerError):
 
 class DatabaseError(Exception):
     """The journal's file cannot be used: unreadable, corrupt, or written by a newer version."""
+
+
+class CertificateError(Exception):
+    """The folder of the TLS certificate cannot be used."""

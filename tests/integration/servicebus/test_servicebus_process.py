@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -10,10 +11,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from azure.servicebus import ServiceBusMessage
+from azure.servicebus import ServiceBusMessage, TransportType
 from azure.servicebus.aio import ServiceBusClient
+from azure.servicebus.exceptions import ServiceBusError
 
 _COMMAND = (sys.executable, "-m", "aos.local.servicebus")
 
@@ -117,6 +120,45 @@ async def test_a_kill_amid_a_stream_of_sends_loses_none_that_was_acknowledged(co
     assert len(kept) <= len(acknowledged) + 1
 
 
+async def test_a_client_configured_as_for_azure_connects_with_tls_and_the_key(config: Path):
+    folder = config.with_name("tls")
+    certificates = set()
+    for number in range(2):
+        process = await _start("--config", config, "--port", "0", "--tls", folder, "--key", "s3cret+/=")
+        try:
+            assert process.stdout is not None
+            line = (await asyncio.wait_for(process.stdout.readline(), 20)).decode().strip()
+            certificates.add((folder / "cert.pem").read_bytes())
+            await _round_trip(line, folder / "cert.pem", str(number))
+        finally:
+            process.kill()
+            await process.wait()
+    assert len(certificates) == 1
+    assert (folder / "key.pem").stat().st_mode & 0o777 == 0o600
+
+
+async def _round_trip(line: str, certificate: Path, text: str) -> None:
+    """Send and receive; clients that do not trust the certificate, or have another key, are refused."""
+    match = re.fullmatch(
+        r"Endpoint=(sb://127\.0\.0\.1:\d+)/;SharedAccessKeyName=\w+;SharedAccessKey=s3cret\+/=", line
+    )
+    assert match is not None
+    options: dict[str, Any] = {
+        "custom_endpoint_address": match[1],
+        "transport_type": TransportType.Amqp,
+        "retry_total": 0,
+    }
+    trusting = {**options, "connection_verify": str(certificate)}
+    async with ServiceBusClient.from_connection_string(line, **trusting) as client:
+        await client.get_queue_sender("work").send_messages(ServiceBusMessage(text))
+        [message] = await client.get_queue_receiver("work").receive_messages(1, max_wait_time=5)
+        assert str(message) == text
+    for connection, settings in ((line, options), (line.replace("s3cret", "secret"), trusting)):
+        async with ServiceBusClient.from_connection_string(connection, **settings) as client:
+            with pytest.raises(ServiceBusError):
+                await client.get_queue_sender("work").send_messages(ServiceBusMessage("refused"))
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_signal_stops_it_in_order(config: Path, number: signal.Signals):
     async with _serving(config) as (process, _):
@@ -139,14 +181,16 @@ async def test_what_cannot_be_used_is_named_in_one_line_and_exit_code_2(config: 
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        in_use, missing, unreadable = await asyncio.gather(
+        in_use, missing, unreadable, no_folder = await asyncio.gather(
             _complaint("--config", config, "--port", port),
             _complaint("--config", config.with_name("none.json"), "--port", "0"),
             _complaint("--config", config, "--port", "0", "--db", config.parent / "no" / "bus.db"),
+            _complaint("--config", config, "--port", "0", "--tls", config),
         )
     assert f"cannot listen on 127.0.0.1:{port}: " in in_use
     assert f"none.json: {os.strerror(2)}" in missing
     assert "no/bus.db: not usable" in unreadable
+    assert f"{config}: not usable for the TLS certificate: " in no_folder
 
 
 async def test_a_database_in_use_is_not_opened_twice(config: Path):
