@@ -68,6 +68,13 @@ class EntityNotFoundError(BrokerError):
     status = 404
 
 
+class EntityExistsError(BrokerError):
+    """A rule of that name is there already."""
+
+    condition = "com.microsoft:entity-already-exists"
+    status = 409
+
+
 class MessageNotFoundError(BrokerError):
     """No message has that sequence number in the state asked for."""
 

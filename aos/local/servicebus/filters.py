@@ -5,7 +5,7 @@ message matches when it gives True.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 SYSTEM_NAMES = {
@@ -38,10 +38,12 @@ Evaluate = Callable[[Properties], Any]
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A condition on messages; `text` is SQL, or None for a correlation filter's `fields`."""
+    """A condition on messages; `text` is SQL, or None for a correlation filter's values."""
 
     evaluate: Evaluate
     text: str | None = None
+    system: Mapping[str, Any] = field(default_factory=dict)
+    user: Mapping[str, Any] = field(default_factory=dict)
 
     def matches(self, properties: Properties) -> bool:
         """Whether the condition is true, not false or unknown."""
@@ -65,7 +67,7 @@ def correlation_filter(user: Mapping[str, Any], **system: Any) -> Filter:
             name in properties.user and _same(properties.user[name], value) for name, value in user.items()
         )
 
-    return Filter(evaluate)
+    return Filter(evaluate, None, system, user)
 
 
 MATCH_ALL = Filter(lambda _properties: True, "1=1")

@@ -49,6 +49,12 @@ UPDATE_MESSAGE = (
     "UPDATE messages SET entity=?, sequence=?, enqueued_ms=?, state=?, delivery_count=?, lock_token=?,"
     " locked_until_ms=?, enqueued_sequence=?, dl_source=?, dl_reason=?, dl_description=? WHERE id=?"
 )
+# A description of NULL: the topology's rule of that name was removed.
+_RULES = """
+CREATE TABLE IF NOT EXISTS rules (
+    entity TEXT NOT NULL, name TEXT NOT NULL, description BLOB, PRIMARY KEY (entity, name)) WITHOUT ROWID
+"""
+PUT_RULE = "INSERT OR REPLACE INTO rules VALUES (?,?,?)"
 REWRITE_MESSAGE = "UPDATE messages SET raw=? WHERE id=?"
 DELETE_MESSAGE = "DELETE FROM messages WHERE id=?"
 PUT_SEQUENCE = "INSERT INTO sequences VALUES (?,?) ON CONFLICT DO UPDATE SET last=max(last, excluded.last)"
@@ -244,6 +250,7 @@ def _connect(path: Path | None) -> sqlite3.Connection:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version == 0:
             connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+        connection.execute(_RULES)
     except sqlite3.Error as error:
         raise DatabaseError(f"{name}: not usable as the message database: {error}") from error
     if version > SCHEMA_VERSION:

@@ -29,6 +29,8 @@ from aos.local.servicebus.message import (
 from aos.local.servicebus.message_sessions import SessionQueue
 from aos.local.servicebus.modification import properties_to_modify
 from aos.local.servicebus.queues import Queue
+from aos.local.servicebus.rule_management import described, parse_rule
+from aos.local.servicebus.topic import Subscription
 
 if TYPE_CHECKING:
     from aos.local.servicebus.amqp_session import Session
@@ -76,6 +78,11 @@ class Request:
     def queue(self) -> Queue:
         """The queue that the request is about."""
         return self.connection.broker.namespace.queue(self.entity)
+
+    @property
+    def subscription(self) -> Subscription:
+        """The subscription that the request is about."""
+        return self.connection.broker.namespace.subscription(self.entity)
 
     @property
     def session_queue(self) -> SessionQueue:
@@ -229,6 +236,23 @@ async def _cancel_scheduled(request: Request) -> Any:
     return {}
 
 
+async def _add_rule(request: Request) -> Any:
+    rule = parse_rule(request.argument("rule-name", str), request.argument("rule-description", dict))
+    await request.subscription.add(rule)
+    return {}
+
+
+async def _remove_rule(request: Request) -> Any:
+    await request.subscription.remove(request.argument("rule-name", str))
+    return {}
+
+
+async def _enumerate_rules(request: Request) -> Any:
+    skip, top = max(request.argument("skip", int), 0), max(request.argument("top", int), 0)
+    page = request.subscription.rules[skip : skip + top]
+    return {"rules": [{"rule-description": described(rule)} for rule in page]} if page else None
+
+
 async def _update_disposition(request: Request) -> Any:
     status = request.argument("disposition-status", str)
     queue = request.queue
@@ -275,4 +299,7 @@ _OPERATIONS: dict[str, Callable[[Request], Awaitable[Any]]] = {
     _VENDOR + "schedule-message": _schedule,
     _VENDOR + "cancel-scheduled-message": _cancel_scheduled,
     _VENDOR + "update-disposition": _update_disposition,
+    _VENDOR + "add-rule": _add_rule,
+    _VENDOR + "remove-rule": _remove_rule,
+    _VENDOR + "enumerate-rules": _enumerate_rules,
 }

@@ -27,6 +27,7 @@ class Namespace:
         for definition in topology.queues:
             self._add_queue(definition.name, definition.settings)
         self._topics: dict[str, Queue] = {}
+        self._subscriptions: dict[str, Subscription] = {}
         for topic in topology.topics:
             self._add_topic(topic)
         for queue in self._queues.values():
@@ -43,6 +44,13 @@ class Namespace:
         if queue is None:
             raise EntityNotFoundError(f"the messaging entity {path!r} could not be found")
         return queue
+
+    def subscription(self, path: str) -> Subscription:
+        """A subscription with its rules. Raises EntityNotFoundError."""
+        found = self._subscriptions.get(path.lower())
+        if found is None:
+            raise EntityNotFoundError(f"the subscription {path!r} could not be found")
+        return found
 
     def holder(self, path: str) -> Queue:
         """A queue, or what holds a topic's scheduled messages. Raises EntityNotFoundError."""
@@ -79,7 +87,8 @@ class Namespace:
             given = [lifetime for lifetime in lifetimes if lifetime is not None]
             settings = replace(each.settings, default_ttl_ms=min(given, default=None))
             queue = self._add_queue(f"{definition.name}/Subscriptions/{each.name}", settings)
-            subscriptions.append(Subscription(queue, each.rules))
+            subscriptions.append(Subscription(queue, each.rules, self._journal))
+            self._subscriptions[queue.name.lower()] = subscriptions[-1]
         settings = EntitySettings(duplicate_window_ms=definition.duplicate_window_ms)
         topic = Queue(definition.name, settings, self._clock, self._journal)
         topic.forward = Fanout(subscriptions)

@@ -1,25 +1,62 @@
 """Topics: a message goes to every subscription with a rule that it matches."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from aos.local.servicebus.decoding import decode
+from aos.local.servicebus.encoding import encode
+from aos.local.servicebus.errors import EntityExistsError, EntityNotFoundError
 from aos.local.servicebus.filters import MATCH_ALL, Properties, Rule
 from aos.local.servicebus.intake import Intake, Origin
+from aos.local.servicebus.journal import PUT_RULE, Journal
 from aos.local.servicebus.message import Content, dead_letter_properties
 from aos.local.servicebus.queues import Queue
+from aos.local.servicebus.rule_management import description_of, parse_rule
+
+_DEFAULT_RULE = Rule("$Default", MATCH_ALL)
 
 
-@dataclass(frozen=True, slots=True)
 class Subscription:
-    """The queue of a subscription, and the rules by which messages come into it (none: all come)."""
+    """The queue of a subscription, and the rules by which messages come into it.
 
-    queue: Queue
-    rules: tuple[Rule, ...]
+    The rules are those of the topology (if it has none, one that all match), as changed since.
+    """
+
+    def __init__(self, queue: Queue, rules: tuple[Rule, ...], journal: Journal) -> None:
+        self.queue = queue
+        self._journal = journal
+        self._rules = {rule.name.lower(): rule for rule in rules or (_DEFAULT_RULE,)}
+        rows = journal.rows("SELECT name, description FROM rules WHERE entity=?", queue.name.lower())
+        for name, description in rows:
+            self._rules.pop(name, None)
+            if description is not None:
+                fields = decode(description)[0]
+                self._rules[name] = parse_rule(fields["name"], fields)
+
+    @property
+    def rules(self) -> list[Rule]:
+        """The rules, by name."""
+        return [self._rules[key] for key in sorted(self._rules)]
 
     def wants(self, properties: Properties) -> bool:
         """Whether a rule matches."""
-        filters = [rule.filter for rule in self.rules] or [MATCH_ALL]
-        return any(each.matches(properties) for each in filters)
+        return any(rule.filter.matches(properties) for rule in self._rules.values())
+
+    async def add(self, rule: Rule) -> None:
+        """Add a rule for good. Raises EntityExistsError."""
+        if rule.name.lower() in self._rules:
+            raise EntityExistsError(f"{self.queue.name} has a rule {rule.name!r} already")
+        await self._put(rule.name, encode({"name": rule.name, **description_of(rule)}))
+        self._rules[rule.name.lower()] = rule
+
+    async def remove(self, name: str) -> None:
+        """Remove a rule for good. Raises EntityNotFoundError."""
+        if name.lower() not in self._rules:
+            raise EntityNotFoundError(f"{self.queue.name} has no rule {name!r}")
+        await self._put(name, None)
+        self._rules.pop(name.lower(), None)
+
+    async def _put(self, name: str, description: bytes | None) -> None:
+        await self._journal.submit([(PUT_RULE, (self.queue.name.lower(), name.lower(), description))])
 
 
 class Fanout:

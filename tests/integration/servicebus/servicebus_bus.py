@@ -61,6 +61,7 @@ TOPICS = (
             {"Name": "all"},
         ],
     },
+    {"Name": "ruled", "Subscriptions": [{"Name": "changing"}]},
     {
         "Name": "news",
         "Properties": {"RequiresDuplicateDetection": True},

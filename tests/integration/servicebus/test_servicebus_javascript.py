@@ -29,4 +29,4 @@ async def test_the_javascript_client_sees_the_same_behaviours(bus: Bus):
         if process.returncode is None:
             process.kill()
     assert process.returncode == 0, output.decode()
-    assert "# pass 8" in output.decode()
+    assert "# pass 9" in output.decode()

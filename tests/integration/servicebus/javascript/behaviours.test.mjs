@@ -134,3 +134,34 @@ test("a subscription gets what its rules match", async () => {
   const [message] = await receive(client.createReceiver("events", "errors"), 1);
   assert.equal(message.body, "yes");
 });
+
+test("rules are added, listed and removed, and messages follow them", async () => {
+  const manager = client.createRuleManager("ruled", "changing");
+  const listed = async () => {
+    const rules = [];
+    for await (const rule of manager.listRules()) rules.push(rule);
+    return rules.filter((rule) => rule); // of no rules the client makes one that is undefined
+  };
+  assert.deepEqual((await listed()).map((rule) => [rule.name, rule.filter]), [["$Default", { sqlExpression: "1=1" }]]);
+  await manager.deleteRule("$Default");
+  assert.deepEqual(await listed(), []);
+  await manager.createRule("large", { sqlExpression: "size > 5" });
+  await manager.createRule("Red", { subject: "red", applicationProperties: { round: true } });
+  await assert.rejects(manager.createRule("RED", { sqlExpression: "1=1" }));
+  await assert.rejects(manager.createRule("bad", { sqlExpression: "size >" }));
+  await assert.rejects(manager.createRule("acts", { sqlExpression: "1=1" }, { sqlExpression: "SET a = 1" }), /not supported/);
+  await assert.rejects(manager.deleteRule("none"));
+  const [large, red] = await listed();
+  assert.deepEqual([large.name, large.filter], ["large", { sqlExpression: "size > 5" }]);
+  assert.deepEqual([red.name, red.filter.subject, red.filter.applicationProperties], ["Red", "red", { round: true }]);
+
+  await client.createSender("ruled").sendMessages([
+    { body: "none", applicationProperties: { size: 5 } },
+    { body: "large", applicationProperties: { size: 6 } },
+    { body: "red", subject: "red", applicationProperties: { round: true } },
+    { body: "flat", subject: "red" },
+  ]);
+  const from = client.createReceiver("ruled", "changing", { receiveMode: "receiveAndDelete" });
+  assert.deepEqual((await receive(from, 2)).map((message) => message.body), ["large", "red"]);
+  assert.equal((await from.peekMessages(1)).length, 0);
+});
