@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from aos.local.servicebus.decoding import decode
 from aos.local.servicebus.encoding import encode
-from aos.local.servicebus.errors import EntityExistsError, EntityNotFoundError
+from aos.local.servicebus.errors import BrokerError, DatabaseError, EntityExistsError, EntityNotFoundError
 from aos.local.servicebus.filters import MATCH_ALL, Properties, Rule
 from aos.local.servicebus.intake import Intake, Origin
 from aos.local.servicebus.journal import PUT_RULE, Journal
@@ -29,8 +29,7 @@ class Subscription:
         for name, description in rows:
             self._rules.pop(name, None)
             if description is not None:
-                fields = decode(description)[0]
-                self._rules[name] = parse_rule(fields["name"], fields)
+                self._rules[name] = _kept_rule(description)
 
     @property
     def rules(self) -> list[Rule]:
@@ -57,6 +56,14 @@ class Subscription:
 
     async def _put(self, name: str, description: bytes | None) -> None:
         await self._journal.submit([(PUT_RULE, (self.queue.name.lower(), name.lower(), description))])
+
+
+def _kept_rule(description: bytes) -> Rule:
+    try:
+        fields = decode(description)[0]
+        return parse_rule(fields["name"], fields)
+    except (BrokerError, LookupError, TypeError) as error:
+        raise DatabaseError(f"a rule in the database is damaged: {error}") from error
 
 
 class Fanout:

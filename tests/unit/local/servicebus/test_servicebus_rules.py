@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from aos.local.servicebus import Broker, EntityNotFoundError, Topology
+from aos.local.servicebus import Broker, DatabaseError, EntityNotFoundError, Topology
 from aos.local.servicebus.errors import ArgumentError, EntityExistsError
+from aos.local.servicebus.journal import PUT_RULE
 from aos.local.servicebus.rule_management import description_of, parse_rule
 
 _RULE = {"Name": "given", "Properties": {"SqlFilter": {"SqlExpression": "a = 1"}}}
@@ -30,6 +31,14 @@ async def test_a_restart_keeps_what_was_added_and_removed(tmp_path: Path):
     assert rule.name == "Red"
     assert description_of(rule) == description_of(parse_rule("Red", _CORRELATION))
     await broker.close()
+
+
+async def test_a_damaged_rule_is_a_fault_of_the_database(tmp_path: Path):
+    broker = await Broker.open(tmp_path / "bus.db", _TOPOLOGY)
+    await broker.journal.submit([(PUT_RULE, ("t/subscriptions/s", "r", b"\xff"))])
+    await broker.close()
+    with pytest.raises(DatabaseError, match="a rule in the database is damaged"):
+        await Broker.open(tmp_path / "bus.db", _TOPOLOGY)
 
 
 @pytest.mark.parametrize(
