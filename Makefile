@@ -33,7 +33,7 @@ soak: $(VENV)/.dev $(TOOLS)/.node  ## Run the long fault tests (SOAK_SEED, SOAK_
 check: $(VENV)/.dev  ## Lint, check types and import rules.
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 
-bench: $(VENV)/.dev  ## Measure, beside the stock in-memory backend.
+bench: $(VENV)/.bench  ## Measure, beside DBOS and the stock in-memory backend.
 	@$(BIN)/python -m bench
 
 clean:  ## Remove what was installed and written.
@@ -55,6 +55,11 @@ $(VENV)/.run: $(VENV)/bin/python pyproject.toml
 $(VENV)/.dev: $(VENV)/.run
 	@echo "Installing the test tools into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[local,dev]'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.run
+	@echo "Installing what the benchmark compares with into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[local,bench]'
 	@touch $@
 
 $(TOOLS)/.node: $(JS_CLIENT)/package.json

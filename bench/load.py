@@ -15,17 +15,21 @@ async def measure(client: AsyncTaskHubGrpcClient, what: str, count: int) -> list
     """Run `count` orchestrations.
 
     `one` and `chain`: one after the other; the milliseconds of each from start to done.
+    `fan`: one orchestration of `count` activities at once; its milliseconds.
     `together`: five-step chains all at once; the persisted activity round trips per second.
     """
     if what == "together":
         return [await _together(client, count)]
-    return [await _latency_ms(client, what) for _ in range(count)]
+    if what == "fan":
+        return [await _latency_ms(client, what, count, count)]
+    expected = 1 if what == "one" else CHAIN
+    return [await _latency_ms(client, what, 0, expected) for _ in range(count)]
 
 
-async def _latency_ms(client: AsyncTaskHubGrpcClient, orchestration: str) -> float:
+async def _latency_ms(client: AsyncTaskHubGrpcClient, orchestration: str, value: int, expected: int) -> float:
     started = time.perf_counter()
-    instance = await client.schedule_new_orchestration(orchestration, input=0)
-    await _completed(client, instance, 1 if orchestration == "one" else CHAIN)
+    instance = await client.schedule_new_orchestration(orchestration, input=value)
+    await _completed(client, instance, expected)
     return (time.perf_counter() - started) * 1000
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Generator
 from typing import Any
 
-from durabletask.task import OrchestrationContext, Task
+from durabletask.task import OrchestrationContext, Task, when_all
 
 CHAIN = 5
 ACTIVITY = "step"
@@ -20,3 +20,9 @@ def chain(context: OrchestrationContext, value: int) -> Generator[Task[Any], Any
     for _ in range(CHAIN):
         value = yield context.call_activity(ACTIVITY, input=value)
     return value
+
+
+def fan(context: OrchestrationContext, width: int) -> Generator[Task[Any], Any, int]:
+    """Call `width` activities at once."""
+    results = yield when_all([context.call_activity(ACTIVITY, input=0) for _ in range(width)])
+    return sum(results)

@@ -15,7 +15,7 @@ from durabletask.task import ActivityContext, Orchestrator
 from durabletask.worker import ConcurrencyOptions, TaskHubGrpcWorker
 
 from bench.load import measure
-from bench.orchestrations import chain, one
+from bench.orchestrations import chain, fan, one
 
 CONCURRENCY = 32  # as in app/host.json
 
@@ -43,7 +43,7 @@ def main(address: str) -> None:
     with TaskHubGrpcWorker(
         host_address=address, concurrency_options=limits, emit_trace_spans=False
     ) as worker:
-        for orchestrator in (one, chain):
+        for orchestrator in (one, chain, fan):
             worker.add_orchestrator(cast("Orchestrator[int, int]", orchestrator))
         worker.add_activity(step)
         worker.start()  # type: ignore[no-untyped-call]

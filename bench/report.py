@@ -11,12 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 NOTES = (
-    "Medians over the rounds, of the ratios too; a round visits every system in turn, so what else the "
-    "machine does meets all alike.",
-    "Load, functions and client share the worker's process everywhere; the server is another process.",
-    "Our host and our hub persist each turn with a synced commit before it counts as done. The stock "
-    "backend keeps everything in memory, persists nothing and redelivers nothing: it has less to do.",
-    "Round trips: five-step chains started at once, from the first start to the last completion seen.",
+    "Medians over the rounds, of the ratios too; a round visits every system in turn. Every figure of "
+    "a noisy machine is noisy: compare the ratios.",
+    "A step is one activity round trip. Ours and DBOS's results are on disk (synced commits) before a step "
+    "counts; the in-memory backend persists nothing and redelivers nothing: it has less to do.",
+    "DBOS runs the steps in the calling process, without a server or a protocol; it has no entry for the "
+    "fan-out, and fewer runs at once.",
+    "CPU and RSS are those of all processes of a system, the load's included.",
     "Reviews use the mock model, which answers at once: the figures are the cost of AOS alone. Of fewer "
     "than a hundred latencies the p99 is the slowest.",
 )
@@ -64,15 +65,17 @@ def machine() -> dict[str, str | int]:
 def table(systems: Sequence[System], baseline: System | None = None) -> str:
     """A row for each metric, a column for each system, and its ratio to the baseline's."""
     rows = [["", *(system.name for system in systems)]]
-    for metric in systems[0].rounds:
+    for metric in dict.fromkeys(metric for system in systems for metric in system.rounds):
         rows.append([metric, *(_cell(system, metric, baseline) for system in systems)])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(_line(row, widths) for row in rows)
 
 
 def _cell(system: System, metric: str, baseline: System | None) -> str:
-    shown = f"{system.medians[metric]:,.1f}"
-    if baseline is None:
+    if metric not in system.rounds:
+        return "-"
+    shown = f"{system.medians[metric]:,.2f}"
+    if baseline is None or metric not in baseline.rounds:
         return shown
     pairs = zip(system.rounds[metric], baseline.rounds[metric], strict=True)
     return f"{shown} ({statistics.median(ours / theirs for ours, theirs in pairs):.2f}x)"
@@ -88,7 +91,7 @@ def _line(row: Sequence[str], widths: Sequence[int]) -> str:
 
 def write(folder: Path, facts: Mapping[str, str | int], systems: Sequence[System]) -> Path:
     """Write everything as JSON; where it is."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     now = datetime.now(UTC)
     document = {
         "at": now.isoformat(timespec="seconds"),

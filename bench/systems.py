@@ -22,9 +22,9 @@ _ADDRESS = re.compile(r" at (127\.0\.0\.1:\d+)$")
 
 
 @contextlib.contextmanager
-def our_host(folder: Path) -> Iterator[Measure]:
-    """Our host with its task hub and worker; the load runs inside the app."""
-    with host(APP, folder) as url, httpx.Client(base_url=url, timeout=300) as http:
+def our_host(folder: Path, workers: int = 1) -> Iterator[Measure]:
+    """Our host with its task hub and workers; the load runs inside the app."""
+    with host(APP, folder, workers=workers) as url, httpx.Client(base_url=url, timeout=300) as http:
 
         def measure(what: str, count: int) -> list[float]:
             answer = http.post(f"/measure/{what}/{count}").raise_for_status()
@@ -38,34 +38,42 @@ def our_host(folder: Path) -> Iterator[Measure]:
 def our_hub(folder: Path) -> Iterator[Measure]:
     """Our task hub alone, a plain SDK worker over gRPC."""
     arguments = ["-m", "aos.local.taskhub", "--db", str(folder / "hub.db"), "--port", "0"]
-    with _process(arguments, _ADDRESS) as address, _plain_worker(address) as measure:
+    with _process(arguments, _ADDRESS) as address, _asked(["-m", "bench.plain", address]) as measure:
         yield measure
 
 
 @contextlib.contextmanager
-def stock_backend() -> Iterator[Measure]:
+def stock_backend(_: Path) -> Iterator[Measure]:
     """durabletask's in-memory backend, with the same worker."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with (
         _process(["-m", "bench.stock", str(port)], _ADDRESS) as address,
-        _plain_worker(address) as measure,
+        _asked(["-m", "bench.plain", address]) as measure,
     ):
         yield measure
 
 
 @contextlib.contextmanager
-def host(app: Path, folder: Path, env: Mapping[str, str] | None = None) -> Iterator[str]:
+def dbos(folder: Path) -> Iterator[Measure]:
+    """DBOS on SQLite, in one process with the load."""
+    with _asked(["-m", "bench.peer", str(folder)]) as measure:
+        yield measure
+
+
+@contextlib.contextmanager
+def host(app: Path, folder: Path, env: Mapping[str, str] | None = None, workers: int = 1) -> Iterator[str]:
     """Run an app in our host; its URL."""
     arguments = ["-m", "aos.local.host", "--app", str(app), "--data", str(folder), "--port", "0"]
-    with _process([*arguments, "--grace", "1"], _SERVING, env) as url:
+    with _process([*arguments, "--grace", "1", "--workers", str(workers)], _SERVING, env) as url:
         yield url
 
 
 @contextlib.contextmanager
-def _plain_worker(address: str) -> Iterator[Measure]:
-    with _started(["-m", "bench.plain", address]) as process:
+def _asked(arguments: list[str]) -> Iterator[Measure]:
+    """Run a process that measures when asked on its standard input."""
+    with _started(arguments) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         requests, answers = process.stdin, process.stdout
@@ -75,7 +83,7 @@ def _plain_worker(address: str) -> Iterator[Measure]:
             requests.flush()
             line = answers.readline()
             if not line:
-                raise RuntimeError("the plain worker ended")
+                raise RuntimeError(f"{' '.join(arguments)} ended")
             result: list[float] = json.loads(line)
             return result
 

@@ -12,6 +12,7 @@ from bench.load import measure
 app = df.DFApp(http_auth_level=func.AuthLevel.ANONYMOUS)
 app.orchestration_trigger(context_name="context")(orchestrations.one)
 app.orchestration_trigger(context_name="context")(orchestrations.chain)
+app.orchestration_trigger(context_name="context")(orchestrations.fan)
 
 
 @app.activity_trigger(input_name="value")

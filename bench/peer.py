@@ -1,0 +1,92 @@
+"""DBOS on SQLite, with the load in its own process: `python -m bench.peer FOLDER`.
+
+Answers as `bench.plain` does; `what` may also be `settings`: SQLite's `journal_mode` and `synchronous`.
+"""
+
+import json
+import logging
+import sqlite3
+import sys
+import time
+from collections.abc import Iterable
+
+import sqlalchemy
+from dbos import DBOS, DBOSConfig
+
+from bench.orchestrations import CHAIN
+
+_JOURNALS = ("delete", "truncate", "persist", "memory", "wal", "off")
+
+
+@DBOS.step()
+def step(value: int) -> int:
+    return value + 1
+
+
+@DBOS.workflow()
+def one(value: int) -> int:
+    return step(value)
+
+
+@DBOS.workflow()
+def chain(value: int) -> int:
+    for _ in range(CHAIN):
+        value = step(value)
+    return value
+
+
+@sqlalchemy.event.listens_for(sqlalchemy.Engine, "connect")
+def _sync_every_commit(connection: sqlite3.Connection, _: object) -> None:
+    if sqlite3.sqlite_version_info < (3, 42):  # its unixepoch() does not know 'subsec', which DBOS needs
+        connection.create_function("unixepoch", 1, lambda _: time.time())
+    _settings.setdefault("default", _pragmas(connection))
+    connection.execute("PRAGMA synchronous=FULL")
+    _settings["measured"] = _pragmas(connection)
+
+
+def _pragmas(connection: sqlite3.Connection) -> list[float]:
+    journal, synchronous = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")
+    )
+    return [_JOURNALS.index(journal), synchronous]
+
+
+_settings: dict[str, list[float]] = {}
+
+
+def measure(what: str, count: int) -> list[float]:
+    """As `bench.load.measure`; `settings`: the codes of the two pragmas, by default and as measured."""
+    if what == "settings":
+        return [*_settings["default"], *_settings["measured"]]
+    if what == "together":
+        started = time.perf_counter()
+        _all_ended(DBOS.start_workflow(chain, 0).get_result for _ in range(count))
+        return [count * CHAIN / (time.perf_counter() - started)]
+    return [_latency_ms(what) for _ in range(count)]
+
+
+def _all_ended(results: Iterable[object]) -> None:
+    for result in list(results):
+        if result() != CHAIN:  # type: ignore[operator]
+            raise RuntimeError("a workflow ended with a wrong result")
+
+
+def _latency_ms(what: str) -> float:
+    started = time.perf_counter()
+    DBOS.start_workflow(one if what == "one" else chain, 0).get_result()
+    return (time.perf_counter() - started) * 1000
+
+
+def main(folder: str) -> None:
+    logging.disable(logging.WARNING)
+    config: DBOSConfig = {"name": "bench", "system_database_url": f"sqlite:///{folder}/dbos.sqlite"}
+    DBOS(config=config)
+    DBOS.launch()
+    for line in sys.stdin:
+        asked = json.loads(line)
+        print(json.dumps(measure(asked["what"], asked["count"])), flush=True)
+    DBOS.destroy()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
