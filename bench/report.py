@@ -17,8 +17,8 @@ NOTES = (
     "counts; the in-memory backend persists nothing and redelivers nothing: it has less to do.",
     "DBOS runs the steps in the calling process, without a server or a protocol; it has no entry for the "
     "fan-out, and fewer runs at once.",
-    "CPU and RSS are those of all processes of a system, the load's included. Disk is the growth of all files: "
-    "a write-ahead log that is reused hides some.",
+    "CPU and RSS are those of all processes of a system, the load's included. Disk is the growth of all "
+    "files: a write-ahead log that is reused hides some.",
     "Reviews use the mock model, which answers at once: the figures are the cost of AOS alone. Of fewer "
     "than a hundred latencies the p99 is the slowest.",
 )
