@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from azure.servicebus import ServiceBusMessage
+from azure.servicebus import ServiceBusMessage, ServiceBusMessageBatch
 from azure.servicebus.aio import ServiceBusClient, ServiceBusSender
-from azure.servicebus.exceptions import ServiceBusError
+from azure.servicebus.exceptions import MessageSizeExceededError, ServiceBusError
 
-from aos.kernel.errors import Unavailable
+from aos.kernel.errors import TooLarge, Unavailable
 
 MAX_FLIGHT = 100
 
@@ -44,6 +44,7 @@ class QueueSender:
 
         Raises:
             Unavailable: the broker did not take it, as far as is known.
+            TooLarge: the broker takes no message of that size.
         """
         message = ServiceBusMessage(body, message_id=message_id, content_type="application/json")
         parcel = _Parcel(message, at)
@@ -57,26 +58,43 @@ class QueueSender:
             flight, self._waiting = self._waiting[:MAX_FLIGHT], self._waiting[MAX_FLIGHT:]
             try:
                 await self._deliver(flight)
-            except (ServiceBusError, OSError, TimeoutError) as error:
-                await self._disconnect()
-                failure = Unavailable(
-                    f"queue {self._queue} does not take messages: {error}", queue=self._queue
-                )
-                _finish(flight, failure)
             except asyncio.CancelledError:
                 _finish(flight + self._waiting, Unavailable("the sender was closed", queue=self._queue))
                 raise
-            else:
-                _finish(flight, None)
+            except Exception as error:  # a dead connection ends in any exception of the SDK's own code
+                await self._disconnect()
+                _finish(
+                    flight,
+                    Unavailable(f"queue {self._queue} does not take messages: {error}", queue=self._queue),
+                )
 
     async def _deliver(self, flight: list[_Parcel]) -> None:
+        """Send each parcel and finish it; what is not finished when this raises was not taken."""
         sender = await self._connected()
-        now = [parcel.message for parcel in flight if parcel.at is None]
-        if now:
-            await sender.send_messages(now)
+        waiting = [parcel for parcel in flight if parcel.at is None]
+        while waiting:
+            batch = await sender.create_message_batch()
+            packed = _pack(batch, waiting)
+            if packed:
+                await sender.send_messages(batch)
+                _finish(waiting[:packed], None)
+            else:  # larger than a batch may be, but perhaps not than a message may be
+                await self._deliver_alone(sender, waiting[0])
+            waiting = waiting[packed or 1 :]
         for parcel in flight:
             if parcel.at is not None:
+                await self._deliver_alone(sender, parcel)
+
+    async def _deliver_alone(self, sender: ServiceBusSender, parcel: _Parcel) -> None:
+        failure = None
+        try:
+            if parcel.at is None:
+                await sender.send_messages(parcel.message)
+            else:
                 await sender.schedule_messages(parcel.message, datetime.fromtimestamp(parcel.at, UTC))
+        except MessageSizeExceededError:
+            failure = TooLarge(f"queue {self._queue} takes no message of that size", queue=self._queue)
+        _finish([parcel], failure)
 
     async def _connected(self) -> ServiceBusSender:
         if self._sender is None:
@@ -95,6 +113,16 @@ class QueueSender:
         if self._flights is not None:
             await asyncio.wait([self._flights])
         await self._disconnect()
+
+
+def _pack(batch: ServiceBusMessageBatch, parcels: list[_Parcel]) -> int:
+    """Add parcels while there is room; returns how many."""
+    for count, parcel in enumerate(parcels):
+        try:
+            batch.add_message(parcel.message)
+        except MessageSizeExceededError:
+            return count
+    return len(parcels)
 
 
 def _finish(flight: list[_Parcel], failure: Exception | None) -> None:

@@ -6,11 +6,12 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
+from types import NoneType
 
 import pytest
 from azure.servicebus.aio import ServiceBusClient
 
-from aos.kernel.errors import Unavailable
+from aos.kernel.errors import TooLarge, Unavailable
 from aos.kernel.messaging.step_message import AGENT_STEPS, StepMessage
 from aos.local.servicebus import Broker, Topology
 from aos.services.messaging.sender import QueueSender
@@ -34,7 +35,7 @@ async def broker() -> AsyncIterator[Broker]:
 
 @pytest.fixture
 async def queue(broker: Broker) -> AsyncIterator[ServiceBusStepQueue]:
-    sender = ServiceBusStepQueue(broker.connection_string)
+    sender = ServiceBusStepQueue(lambda: ServiceBusClient.from_connection_string(broker.connection_string))
     yield sender
     await sender.close()
 
@@ -55,6 +56,24 @@ async def test_sends_of_many_coroutines_all_arrive(broker: Broker, queue: Servic
     sent = [message(number) for number in range(250)]
     await asyncio.gather(*(queue.send(one) for one in sent))
     assert sorted(one.run for one in await received(broker, 250)) == sorted(one.run for one in sent)
+
+
+async def test_a_flight_larger_than_a_batch_may_be_arrives_and_only_what_is_too_large_itself_is_refused(
+    broker: Broker,
+) -> None:
+    sender = QueueSender(lambda: ServiceBusClient.from_connection_string(broker.connection_string), AGENT_STEPS)
+    sizes = [150_000, 150_000, 300_000, 261_900, 10, 150_000]
+    sends = [sender.send("x" * size, str(number)) for number, size in enumerate(sizes)]
+    sends.append(sender.send("x" * 300_000, "late", at=time.time() + 3600))
+    results = await asyncio.gather(*sends, return_exceptions=True)
+    await sender.close()
+    assert [type(result) for result in results] == [
+        *(NoneType, NoneType, TooLarge, NoneType, NoneType, NoneType, TooLarge)
+    ]
+    receiver = broker.receiver(AGENT_STEPS)
+    received = await receiver.receive(10, 5.0)
+    await receiver.close()
+    assert [len(one.body) for one in received] == [150_000, 150_000, 261_900, 10, 150_000]
 
 
 async def test_a_message_sent_twice_arrives_once_and_a_deliberate_resend_again(
