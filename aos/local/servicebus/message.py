@@ -18,7 +18,7 @@ from aos.local.servicebus.performatives import encoded_list
 
 BATCH_FORMAT = 0x80013700
 MAX_MESSAGE_BYTES = 256 * 1024
-MAX_BATCH_BYTES = 1024 * 1024
+MAX_BATCH_BYTES = 256 * 1024  # as in the Standard tier
 _WIRE_MAX_TTL_MS = 2**32 - 1  # the highest ttl of the header, which means "never expires"
 _LATEST_MS = 253_402_300_800_000  # the end of the year 9999
 

@@ -265,14 +265,18 @@ async def test_a_message_above_256_kib_is_refused_and_the_link_goes_on(bus: Bus)
     await receiver.complete_message(message)
 
 
-async def test_a_batch_may_hold_a_mebibyte(bus: Bus):
+async def test_a_batch_holds_as_much_as_a_message_may(bus: Bus):
     sender = await bus.sender("fleeting")
     batch = await sender.create_message_batch()
-    assert batch.max_size_in_bytes == 1024 * 1024
-    for _ in range(9):
+    assert batch.max_size_in_bytes == 256 * 1024
+    for _ in range(2):
+        batch.add_message(ServiceBusMessage(b"z" * 110_000))
+    with pytest.raises(MessageSizeExceededError):
         batch.add_message(ServiceBusMessage(b"z" * 110_000))
     await sender.send_messages(batch)
-    assert bus.count("fleeting") == 9
+    with pytest.raises(MessageSizeExceededError):
+        await sender.send_messages([ServiceBusMessage(b"z" * 110_000) for _ in range(3)])
+    assert bus.count("fleeting") == 2
     receiver = await bus.receiver("fleeting", receive_mode=ServiceBusReceiveMode.RECEIVE_AND_DELETE)
     while bus.count("fleeting"):
         await receiver.receive_messages(9, max_wait_time=1)
