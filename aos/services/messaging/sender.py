@@ -61,7 +61,7 @@ class QueueSender:
             except asyncio.CancelledError:
                 _finish(flight + self._waiting, Unavailable("the sender was closed", queue=self._queue))
                 raise
-            except Exception as error:  # a dead connection ends in any exception of the SDK's own code
+            except Exception as error:  # noqa: BLE001 - a dead connection ends in any of them, in the SDK
                 await self._disconnect()
                 _finish(
                     flight,

@@ -61,7 +61,8 @@ async def test_sends_of_many_coroutines_all_arrive(broker: Broker, queue: Servic
 async def test_a_flight_larger_than_a_batch_may_be_arrives_and_only_what_is_too_large_itself_is_refused(
     broker: Broker,
 ) -> None:
-    sender = QueueSender(lambda: ServiceBusClient.from_connection_string(broker.connection_string), AGENT_STEPS)
+    connection = broker.connection_string
+    sender = QueueSender(lambda: ServiceBusClient.from_connection_string(connection), AGENT_STEPS)
     sizes = [150_000, 150_000, 300_000, 261_900, 10, 150_000]
     sends = [sender.send("x" * size, str(number)) for number, size in enumerate(sizes)]
     sends.append(sender.send("x" * 300_000, "late", at=time.time() + 3600))
