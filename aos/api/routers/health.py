@@ -10,6 +10,7 @@ from aos.api.access import Served
 from aos.api.models import Health
 from aos.api.problems import problem_responses
 from aos.kernel.errors import Unavailable
+from aos.services.storage import layout
 
 router = APIRouter(prefix="/health", tags=["health"])
 
@@ -27,7 +28,7 @@ async def ready(system: Served) -> Health:
     """Say that the storage answers as well."""
     try:
         async with asyncio.timeout(_PATIENCE_S):
-            await system.storage.rows.list("runs", system.settings.tenant, limit=1)
+            await system.storage.rows.list(layout.RUNS, system.settings.tenant, limit=1)
     except TimeoutError as error:
         raise Unavailable(f"the storage did not answer within {_PATIENCE_S} s") from error
     return Health(status="ready")

@@ -14,9 +14,10 @@ from aos.kernel.governance.audit.encoding import canonical_payload
 from aos.kernel.governance.audit.records import Fact, FactType
 from aos.services.environment.clock import Clock, timestamp
 from aos.services.runs.values import Values
+from aos.services.storage import layout
 from aos.services.storage.ports import AlreadyExists, Rows
 
-TABLE = "facts"
+TABLE = layout.FACTS
 INLINE_BYTES = 256 * 1024
 """What a fact holds itself: a row and a part of an append take it with room to spare."""
 

@@ -19,9 +19,9 @@ from typing import Any
 from aos.kernel.errors import InvalidInput, NotFound, Unauthenticated
 from aos.kernel.ids import check_id
 from aos.services.auth.principal import Principal
-from aos.services.storage import Rows, Stale
+from aos.services.storage import Rows, Stale, layout
 
-_TABLE = "apikeys"
+_TABLE = layout.API_KEYS
 _PARTITION = "keys"
 _TEXT = re.compile(r"aos_(?P<id>[0-9a-f]{16})_(?P<secret>[A-Za-z0-9_-]{43})")
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,100}")

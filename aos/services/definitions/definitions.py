@@ -9,9 +9,10 @@ from typing import Any
 from aos.kernel.errors import InvalidDefinition, NotFound
 from aos.kernel.workflows.definition import Catalog, WorkflowDefinition, content_hash, parse
 from aos.sdk import Application
+from aos.services.storage import layout
 from aos.services.storage.ports import AlreadyExists, Rows
 
-TABLE = "definitions"
+TABLE = layout.DEFINITIONS
 
 
 class Definitions:

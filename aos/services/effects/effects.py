@@ -23,9 +23,10 @@ from aos.kernel.governance.effects import (
 )
 from aos.kernel.governance.policy import PolicyDecision
 from aos.services.environment.clock import Clock
+from aos.services.storage import layout
 from aos.services.storage.ports import AlreadyExists, Row, Rows, Stale
 
-TABLE = "effects"
+TABLE = layout.EFFECTS
 _OWNER_BYTES = 8
 
 

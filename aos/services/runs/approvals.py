@@ -18,9 +18,10 @@ from aos.kernel.governance.approval import (
     advance,
 )
 from aos.services.environment.clock import Clock
+from aos.services.storage import layout
 from aos.services.storage.ports import AlreadyExists, Row, Rows, Stale
 
-TABLE = "approvals"
+TABLE = layout.APPROVALS
 
 
 @dataclass(frozen=True, slots=True)

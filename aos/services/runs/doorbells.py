@@ -15,9 +15,10 @@ from typing import Any, Protocol
 
 from aos.kernel.errors import Conflict, InvalidInput, NotFound
 from aos.services.environment.clock import Clock
+from aos.services.storage import layout
 from aos.services.storage.ports import Rows
 
-TABLE = "doorbells"
+TABLE = layout.DOORBELLS
 _PENDING = "pending"
 
 

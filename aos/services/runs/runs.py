@@ -19,9 +19,10 @@ from aos.services.environment.clock import Clock
 from aos.services.runs.doorbells import Doorbell, Doorbells
 from aos.services.runs.run import Run, RunStatus, is_run_id, new_run_id, sort_key
 from aos.services.runs.values import Values
+from aos.services.storage import layout
 from aos.services.storage.ports import AlreadyExists, Row, Rows, Stale
 
-RUNS = "runs"
+RUNS = layout.RUNS
 REQUESTS = "requests"
 _RANDOM_BYTES = 10
 

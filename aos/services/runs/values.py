@@ -6,9 +6,10 @@ import json
 from typing import Any
 
 from aos.kernel.canonical import encode
+from aos.services.storage import layout
 from aos.services.storage.ports import Blobs, Ref
 
-CONTAINER = "values"
+CONTAINER = layout.VALUES
 INLINE_BYTES = 32 * 1024
 
 

@@ -9,11 +9,12 @@ from typing import Any
 from aos.kernel.reasons import short
 from aos.services.inference.messages import ModelReply
 from aos.services.runs.values import Values
+from aos.services.storage import layout
 from aos.services.storage.ports import AlreadyExists, Rows
 
 PREPARED = "prepared"
-RESULTS = "results"
-JOURNAL = "journal"
+RESULTS = layout.RESULTS
+JOURNAL = layout.JOURNAL
 CLOSINGS = "closings"
 
 

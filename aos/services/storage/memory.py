@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from aos.kernel.canonical import Json
 from aos.sdk.context import MemoryEntry, check_memory_key
+from aos.services.storage import layout
 from aos.services.storage.ports import AlreadyExists, Row, Rows, Stale
 
-TABLE = "memory"
+TABLE = layout.MEMORY
 
 
 class StoredMemory:

@@ -9,12 +9,13 @@ from azure.core.exceptions import HttpResponseError, ResourceExistsError, Resour
 from azure.storage.blob.aio import BlobClient, BlobServiceClient
 
 from aos.kernel.errors import TooLarge
+from aos.services.storage import layout
 from aos.services.storage.azure.blobs import delete_blob, ensure_container
 from aos.services.storage.azure.wire import counted, error_code, explained
 from aos.services.storage.limits import MAX_APPENDS, check_append, check_log, check_span
 from aos.services.storage.ports import Stale
 
-CONTAINER = "0-logs"  # callers' containers begin with a letter
+CONTAINER = layout.LOGS
 PIECE_BYTES = 32 * 1024 * 1024
 
 
