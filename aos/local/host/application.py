@@ -74,6 +74,7 @@ class Ground:
     hub: TaskHub
     rpc_port: int
     messaging: Messaging
+    python: str
     verbose: bool
 
 
@@ -154,6 +155,7 @@ class Application:
             self._ground.console,
             self.host_json,
             self._background,
+            python=self._ground.python,
             workers=self._workers,
         )
         metadata = await self.supervisor.start()

@@ -17,6 +17,7 @@ from aos.local.host.broker import topology_file
 from aos.local.host.console import Console
 from aos.local.host.errors import AppError, HostError
 from aos.local.host.functions import Function, Trigger
+from aos.local.host.interpreter import interpreter
 from aos.local.host.messaging import Messaging
 from aos.local.host.options import HostOptions
 from aos.local.host.serving import Serving
@@ -108,12 +109,15 @@ class Host:
         self._app = _app_folder(options.app)
         if not options.reload:
             read_definition(self._app, options)  # what is wrong there is said before anything is made
+        python = await interpreter(options.python)
         sock = self._bind(self._port())
         data = self._lock_data()
         hub, rpc_port = await self._open_hub(data)
         messaging = Messaging(data / "servicebus.db")
         self._stack.push_async_callback(messaging.close)
-        self._ground = Ground(self._console, self.url, data, hub, rpc_port, messaging, options.verbose)
+        self._ground = Ground(
+            self._console, self.url, data, hub, rpc_port, messaging, python, options.verbose
+        )
         if options.reload:
             await self._follow_from_now(data)
         else:

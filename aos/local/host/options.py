@@ -18,6 +18,7 @@ class HostOptions:
     `on_serving` is called, in a thread, once the app is served and before a line says so. `workers` is
     how many worker processes run the app (`None`: as many as the app setting
     FUNCTIONS_WORKER_PROCESS_COUNT says, else one). `reload` loads the app again whenever it was edited.
+    `python` is the interpreter of an environment that the app has to itself (`None`: this one).
     """
 
     app: Path
@@ -32,3 +33,4 @@ class HostOptions:
     on_serving: Callable[[], None] | None = None
     workers: int | None = None
     reload: bool = False
+    python: Path | None = None

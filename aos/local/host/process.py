@@ -6,7 +6,6 @@ import itertools
 import json
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,8 +22,20 @@ _COLLECT_S = 0.5
 _HANGS_AFTER_S = 0.2
 _LINE_LIMIT = 1024 * 1024
 _ROOT = str(Path(__file__).parents[3])
-# -P: the app's folder must not stand before this package while the worker is imported.
-_MAIN = f"import sys; sys.path.append({_ROOT!r}); from aos.local.host.worker.process import main; main()"
+# Another environment may lack this package: it is offered there, and nothing else that lies beside it.
+_MAIN = f"""
+import sys
+from importlib.machinery import PathFinder
+
+class OfTheHost:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        return PathFinder.find_spec(name, [{_ROOT!r}]) if name == "aos" else None
+
+sys.meta_path.append(OfTheHost)
+from aos.local.host.worker.process import main
+main()
+"""
 
 
 class WorkerProcess:
@@ -67,13 +78,14 @@ class WorkerProcess:
             self._pinged = time.monotonic()
             self._channel.send(Kind.PING, 0)
 
-    async def start(self, environment: Mapping[str, str], hello: dict[str, Any]) -> None:
+    async def start(self, python: str, environment: Mapping[str, str], hello: dict[str, Any]) -> None:
         """Start the process and let it load the app; `AppError` says why it cannot."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         with theirs:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-u", "-P", "-c", _MAIN, str(theirs.fileno()),
+                # -P: the app's folder must not stand before this package while the worker is imported.
+                python, "-u", "-P", "-c", _MAIN, str(theirs.fileno()),
                 pass_fds=[theirs.fileno()], env=dict(environment), cwd=hello["app"],
                 stdin=subprocess.PIPE,  # never written to: it closes when this process dies
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -51,8 +51,10 @@ class Supervisor:
         *,
         workers: int = 1,
     ) -> None:
+        python: str,
         self._background = background
         self._environment = {"PYTHON_THREADPOOL_THREAD_COUNT": str(_threads(host_json)), **environment}
+        self._python = python
         self._hello = hello
         self._console = console
         self._timeout_s = host_json.function_timeout_s
@@ -182,7 +184,7 @@ class Supervisor:
     async def _launch(self, number: int) -> WorkerProcess:
         worker = WorkerProcess(self._console, number if self._many else None)
         try:
-            await worker.start(self._environment, self._hello)
+            await worker.start(self._python, self._environment, self._hello)
         except BaseException:
             worker.kill()
             await worker.stop()

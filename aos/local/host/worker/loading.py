@@ -17,6 +17,9 @@ from aos.local.host.worker.runtime import (
     start_threadpool_executor,
 )
 
+_DURABLE = "azure-functions-durable"
+_DURABLE_MODULE = "azure.durable_functions"
+
 
 class Message:
     """Stands where the library expects one of its protobuf messages."""
@@ -74,7 +77,21 @@ def load_app(app: Path) -> list[dict[str, Any]]:
         raise AppRefusedError(_reason(error, app), _trace(error)) from error
     except SystemExit as error:
         raise AppRefusedError("the app ended the process while it was being loaded", _trace(error)) from error
+    _refuse_older_durable()
     return [_describe(function) for function in handle_event._metadata_result or []]
+
+
+def _refuse_older_durable() -> None:
+    """Version 1 of the durable SDK speaks another protocol: its orchestrators would fail one by one."""
+    if _DURABLE_MODULE not in sys.modules:
+        return
+    version = importlib.metadata.version(_DURABLE)
+    if int(version.partition(".")[0]) < 2:
+        raise AppRefusedError(
+            f"{_DURABLE} {version} is installed, and this host needs version 2, which runs apps written for"
+            f" version 1 too: install '{_DURABLE}>=2.0.0rc3'",
+            "",
+        )
 
 
 def uses_http_v2() -> bool:
@@ -103,8 +120,27 @@ def _reason(error: Exception, app: Path) -> str:
     if isinstance(error, SyntaxError):
         return f"{_relative(error.filename or '', app)}, line {error.lineno}: SyntaxError: {error.msg}"
     inside = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_inside(frame.filename, app)]
-    place = f"{_relative(inside[-1].filename, app)}, line {inside[-1].lineno}: " if inside else ""
-    return f"{place}{type(error).__name__}: {error}"
+    if inside:
+        place = f"{_relative(inside[-1].filename, app)}, line {inside[-1].lineno}: "
+    else:
+        name = _function_being_checked(error)
+        place = f"function {name}: " if name else ""
+    return f"{place}{type(error).__name__}: {error}{_remedy(error)}"
+
+
+def _function_being_checked(error: Exception) -> str | None:
+    """The function whose signature the library could not make sense of."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return next((str(frame.f_locals["func_name"]) for frame in frames if "func_name" in frame.f_locals), None)
+
+
+def _remedy(error: Exception) -> str:
+    if not isinstance(error, ModuleNotFoundError):
+        return ""
+    return (
+        f"; {sys.executable} runs the app: install there what the app requires,"
+        " or name the interpreter of the app's own environment with --python"
+    )
 
 
 def _is_inside(filename: str, app: Path) -> bool:
