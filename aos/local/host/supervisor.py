@@ -49,12 +49,12 @@ class Supervisor:
         host_json: HostJson,
         background: Background,
         *,
+        python: str,
         workers: int = 1,
     ) -> None:
-        python: str,
+        self._python = python
         self._background = background
         self._environment = {"PYTHON_THREADPOOL_THREAD_COUNT": str(_threads(host_json)), **environment}
-        self._python = python
         self._hello = hello
         self._console = console
         self._timeout_s = host_json.function_timeout_s
