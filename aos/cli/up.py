@@ -49,6 +49,14 @@ def up(
     reload: Annotated[
         bool, typer.Option("--reload", help="Load the app again whenever it was edited.")
     ] = False,
+    python: Annotated[
+        Path | None,
+        typer.Option(
+            "--python",
+            metavar="FILE",
+            help="The interpreter of the app's own environment.  [default: the one that runs this]",
+        ),
+    ] = None,
     json: AsJson = False,
 ) -> int:
     """Serve AOS, or any Functions app, on this machine until Ctrl-C."""
@@ -73,6 +81,7 @@ def up(
             on_serving=on_serving,
             workers=workers,
             reload=reload,
+            python=python,
         )
     )
 
