@@ -15,7 +15,10 @@ from aos.local.host.settings import read_json_object, substitute
 
 _CORES = os.cpu_count() or 1
 _TIMESPAN = re.compile(r"(?:(\d+)\.)?(\d{1,2}):(\d{2}):(\d{2})(?:\.(\d{1,7}))?")
-_HUB_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{2,44}")
+_ENDLESS = ("-1", "-00:00:00.0010000", "-00:00:00.001")  # .NET's Timeout.InfiniteTimeSpan
+_LONGEST_BATCH_WAIT_S = 150.0
+_STORAGE_HUB_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{2,44}")
+_HUB_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +150,7 @@ def _bus(section: "_Section") -> BusSettings:
 def _durable(section: "_Section", settings: Mapping[str, str]) -> DurableSettings:
     default = DurableSettings()
     hub_name = _hub_name(section, settings) or default.hub_name
-    if not _HUB_NAME.fullmatch(hub_name):
-        raise HostError(f"{section.where}.hubName: {hub_name!r} must be 3 to 45 letters and digits")
+    _check_hub_name(hub_name, section)
     return DurableSettings(
         hub_name=hub_name,
         activities=section.count("maxConcurrentActivityFunctions", default.activities),
@@ -156,6 +158,17 @@ def _durable(section: "_Section", settings: Mapping[str, str]) -> DurableSetting
         entities=section.count("maxConcurrentEntityFunctions", default.entities),
         max_message_bytes=section.count("maxGrpcMessageSizeInBytes", default.max_message_bytes),
     )
+
+
+def _check_hub_name(name: str, section: "_Section") -> None:
+    """Refuse a name that the app's storage provider would refuse: tables and queues allow the fewest."""
+    in_storage = section.section("storageProvider").text("type", "AzureStorage").lower() == "azurestorage"
+    if in_storage and not _STORAGE_HUB_NAME.fullmatch(name):
+        raise HostError(
+            f"{section.where}.hubName: {name!r} must be 3 to 45 letters and digits, the first a letter"
+        )
+    if not _HUB_NAME.fullmatch(name):
+        raise HostError(f"{section.where}.hubName: {name!r} must be 1 to 100 letters, digits, - and _")
 
 
 def _hub_name(section: "_Section", settings: Mapping[str, str]) -> str | None:

@@ -62,6 +62,15 @@ def test_a_function_timeout_of_minus_one_is_none(tmp_path: Path) -> None:
     assert host_json(tmp_path, functionTimeout="-1").function_timeout_s is None
 
 
+def test_the_hubs_name_is_one_that_its_storage_provider_takes(tmp_path: Path) -> None:
+    scheduler = {"hubName": "Transfers_20260310-42", "storageProvider": {"type": "azureManaged"}}
+    found = host_json(tmp_path, {}, extensions={"durableTask": scheduler})
+    assert found.durable.hub_name == "Transfers_20260310-42"
+    for refused in ({"hubName": "Transfers_2026"}, {**scheduler, "hubName": "Transfers 2026"}):
+        with pytest.raises(HostError, match=r"extensions.durableTask.hubName: 'Transfers.2026' must be"):
+            host_json(tmp_path, {}, extensions={"durableTask": refused})
+
+
 @pytest.mark.parametrize(
     ("settings", "name"), [({"HUB": "FromSettings"}, "FromSettings"), ({}, "TestHubName")]
 )
