@@ -1,1 +1,1 @@
-"""Measures AOS's local runtime beside durabletask's stock in-memory backend: `python -m bench`."""
+"""Measures AOS's local runtime beside durabletask's in-memory backend and DBOS: `python -m bench`."""

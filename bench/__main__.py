@@ -18,13 +18,15 @@ from bench.usage import Usage, children
 
 RESULTS = ROOT / "var" / "bench"
 DBOS = "DBOS"
+IN_MEMORY = "in-memory"
+TWO_WORKERS = "host-2"
 AOS = "AOS"
 SYSTEMS: dict[str, Callable[[Path], AbstractContextManager[Measure]]] = {
     "host": our_host,
-    "host-2": partial(our_host, workers=2),
+    TWO_WORKERS: partial(our_host, workers=2),
     "hub": our_hub,
     DBOS: dbos,
-    "in-memory": stock_backend,
+    IN_MEMORY: stock_backend,
 }
 
 
@@ -32,19 +34,20 @@ SYSTEMS: dict[str, Callable[[Path], AbstractContextManager[Measure]]] = {
 class Sizes:
     """How much is measured."""
 
-    rounds: int = 1
-    warm_up: int = 200
+    batch: int = 200
+    batches: int = 5
     one: int = 100
-    chain: int = 40
+    chain: int = 100
     together: int = 1000
-    together_dbos: int = 200
     fans: tuple[int, ...] = (200, 1000)
+    long: int = 1000
+    entities: tuple[int, ...] = (1, 1000)
     reviews: int = 10
     reviews_together: int = 20
 
 
 QUICK = Sizes(
-    rounds=1, warm_up=5, one=5, chain=3, together=20, together_dbos=20, fans=(20,), reviews=1,
+    batch=5, batches=2, one=5, chain=3, together=20, fans=(20,), long=30, entities=(1, 10), reviews=1,
     reviews_together=2,
 )  # fmt: skip
 
@@ -58,14 +61,13 @@ class Subject:
     system: System
 
 
-def measure_systems(names: Sequence[str], sizes: Sizes, folder: Path) -> list[System]:
+def measure_systems(names: Sequence[str], sizes: Sizes, rounds: int, folder: Path) -> list[System]:
     """Start the systems, then visit them in turn, round by round."""
     with contextlib.ExitStack() as running:
         subjects = [_start(running, name, folder / name) for name in names]
         for subject in subjects:
-            subject.measure("together", sizes.warm_up)
-            subject.system.add(f"RSS MB after {sizes.warm_up} runs", subject.usage.rss_mb)
-        for _ in range(sizes.rounds):
+            _measure_memory(subject, sizes)
+        for _ in range(rounds):
             for subject in subjects:
                 _measure_round(subject, sizes)
         for subject in subjects:
@@ -83,21 +85,42 @@ def _start(running: contextlib.ExitStack, name: str, folder: Path) -> Subject:
     return Subject(measure, Usage(folder, children() - before), system)
 
 
+def _measure_memory(subject: Subject, sizes: Sizes) -> None:
+    """Runs of five steps, a batch at once: what grows with their number shows."""
+    system = subject.system
+    rss = []
+    for _ in range(sizes.batches):
+        subject.measure("together", sizes.batch)
+        rss.append(subject.usage.rss_mb)
+    total = sizes.batch * sizes.batches
+    system.add(f"RSS after {sizes.batch:,} runs, MB", rss[0])
+    system.add(f"RSS after {total:,} runs, MB", rss[-1])
+    system.add("growth of RSS between them, %", (rss[-1] / rss[0] - 1) * 100)
+
+
 def _measure_round(subject: Subject, sizes: Sizes) -> None:
     system, measure, usage = subject.system, subject.measure, subject.usage
     system.add_latencies("one step, start to done,", measure("one", sizes.one))
     chains = measure("chain", sizes.chain)
-    system.add_latencies("a step of a 5-step run,", [took / CHAIN for took in chains])
-    count = sizes.together_dbos if system.name == DBOS else sizes.together
-    cpu, disk = usage.cpu_s, usage.disk_bytes
-    system.add("steps / s, many runs at once", measure("together", count)[0])
-    system.add("CPU ms / step", (usage.cpu_s - cpu) * 1000 / (count * CHAIN))
-    system.add("RSS MB after many runs", usage.rss_mb)
-    if system.name != "in-memory":
-        system.add("disk bytes / step", (usage.disk_bytes - disk) / (count * CHAIN))
+    system.add_latencies(f"a step of a {CHAIN}-step run,", [took / CHAIN for took in chains])
+    steps = sizes.together * CHAIN
+    disk, cpu = usage.settled_disk_bytes(), usage.cpu_s
+    system.add(f"steps/s, {sizes.together:,} runs of {CHAIN} at once", measure("together", sizes.together)[0])
+    system.add("CPU ms a step", (usage.cpu_s - cpu) * 1000 / steps)
+    system.add("RSS after them, MB", usage.rss_mb)
+    if system.name != IN_MEMORY:
+        system.add("bytes on disk a step", (usage.settled_disk_bytes() - disk) / steps)
+    for width in sizes.fans:
+        system.add(f"fan-out of {width:,}, ms", measure("fan", width)[0])
+    if system.name == TWO_WORKERS:
+        return  # what follows is observed in the process of the load, and half of it runs in the other
+    early, late = measure("long", sizes.long)
+    system.add("step 10 of a long run, ms", early)
+    system.add(f"step {sizes.long:,} of it, ms", late)
     if system.name != DBOS:
-        for width in sizes.fans:
-            system.add(f"fan-out of {width}, ms", measure("fan", width)[0])
+        for count in sizes.entities:
+            where = "one entity" if count == 1 else f"{count:,} entities"
+            system.add(f"signals/s to {where}", measure("signals", count)[0])
 
 
 def _settings(codes: list[float]) -> str:
@@ -107,16 +130,16 @@ def _settings(codes: list[float]) -> str:
     return f"DBOS's journal_mode/synchronous: {default} by default, measured with {measured}."
 
 
-def measure_reviews(sizes: Sizes, folder: Path) -> System:
+def measure_reviews(sizes: Sizes, rounds: int, folder: Path) -> System:
     """Take `strategic-review` through the real app, over its HTTP API."""
     system = System(AOS)
     with served(folder) as reviews:
         measure_rejected(reviews, 1)
-        for _ in range(sizes.rounds):
+        for _ in range(rounds):
             system.add_latencies("review, rejected by the CEO,", measure_rejected(reviews, sizes.reviews))
             system.add_latencies("review, approved and launched,", measure_launched(reviews, sizes.reviews))
             system.add(
-                f"{sizes.reviews_together} reviews at once, runs / s",
+                f"{sizes.reviews_together} reviews at once, runs/s",
                 measure_together(reviews, sizes.reviews_together),
             )
     return system
@@ -127,6 +150,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a few of each: does the bench itself work?")
     parser.add_argument("--only", nargs="+", choices=[*SYSTEMS, AOS], default=[*SYSTEMS, AOS])
+    parser.add_argument("--rounds", type=int, default=1, help="how often each system is visited (1)")
     options = parser.parse_args()
     sizes = QUICK if options.quick else Sizes()
     names = [name for name in SYSTEMS if name in options.only]
@@ -134,11 +158,10 @@ def main() -> None:
     print("  ".join(f"{name}: {value}" for name, value in facts.items()), end="\n\n", flush=True)
     with tempfile.TemporaryDirectory(prefix="aos-bench-") as folder:
         if names:
-            systems = measure_systems(names, sizes, Path(folder))
-            print(f"In brackets: the ratio to {names[0]}.  Runs at once: {sizes.together}, ", end="")
-            print(f"with DBOS {sizes.together_dbos}.\n{table(systems, systems[0])}", end="\n\n", flush=True)
+            systems = measure_systems(names, sizes, options.rounds, Path(folder))
+            print(table(systems, systems[0]), end="\n\n", flush=True)
         if AOS in options.only:
-            reviews = [measure_reviews(sizes, Path(folder) / "reviews")]
+            reviews = [measure_reviews(sizes, options.rounds, Path(folder) / "reviews")]
             print(table(reviews), end="\n\n")
     print("\n".join(f"- {note}" for note in NOTES))
     path = write(RESULTS, facts, [*systems, *reviews])

@@ -2,13 +2,19 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
+from uuid import uuid4
 
 from durabletask.client import AsyncTaskHubGrpcClient, OrchestrationStatus
+from durabletask.entities import EntityInstanceId
 
-from bench.orchestrations import CHAIN
+from bench.orchestrations import CHAIN, ENTITY, began
+from bench.places import early_and_late
 
-_PATIENCE_S = 60
-_STARTING_AT_ONCE = 6  # the stock backend has ten threads, and one of them serves the worker's stream
+_PATIENCE_S = 120
+_SIGNALS = 2000
+_ASKED_EVERY_S = 0.005
+_AT_ONCE = 6  # calls: the stock backend has ten threads, and one of them serves the worker's stream
 
 
 async def measure(client: AsyncTaskHubGrpcClient, what: str, count: int) -> list[float]:
@@ -17,13 +23,23 @@ async def measure(client: AsyncTaskHubGrpcClient, what: str, count: int) -> list
     `one` and `chain`: one after the other; the milliseconds of each from start to done.
     `fan`: one orchestration of `count` activities at once; its milliseconds.
     `together`: five-step chains all at once; the persisted activity round trips per second.
+    `long`: one orchestration of `count` steps; the milliseconds of a step near the tenth and near the last.
+    `signals`: to `count` entities in turn, all at once; operations per second until all are done.
     """
-    if what == "together":
-        return [await _together(client, count)]
-    if what == "fan":
-        return [await _latency_ms(client, what, count, count)]
-    expected = 1 if what == "one" else CHAIN
-    return [await _latency_ms(client, what, 0, expected) for _ in range(count)]
+    match what:
+        case "together":
+            return [await _together(client, count)]
+        case "fan":
+            return [await _latency_ms(client, what, count, count)]
+        case "long":
+            began.clear()
+            await _latency_ms(client, what, count, count)
+            return early_and_late(began)
+        case "signals":
+            return [await _signals(client, count)]
+        case _:
+            expected = 1 if what == "one" else CHAIN
+            return [await _latency_ms(client, what, 0, expected) for _ in range(count)]
 
 
 async def _latency_ms(client: AsyncTaskHubGrpcClient, orchestration: str, value: int, expected: int) -> float:
@@ -34,17 +50,50 @@ async def _latency_ms(client: AsyncTaskHubGrpcClient, orchestration: str, value:
 
 
 async def _together(client: AsyncTaskHubGrpcClient, count: int) -> float:
-    turn = asyncio.Semaphore(_STARTING_AT_ONCE)
-
-    async def start() -> str:
-        async with turn:
-            return await client.schedule_new_orchestration("chain", input=0)
-
     started = time.perf_counter()
-    instances = await asyncio.gather(*(start() for _ in range(count)))
+    instances = await _few_at_once(count, lambda _: client.schedule_new_orchestration("chain", input=0))
     for instance in instances:  # one wait at a time: each wait holds one of the stock backend's threads
         await _completed(client, instance, CHAIN)
     return count * CHAIN / (time.perf_counter() - started)
+
+
+async def _signals(client: AsyncTaskHubGrpcClient, entities: int) -> float:
+    run = uuid4().hex
+    ids = [EntityInstanceId(ENTITY, f"{run}-{number}") for number in range(entities)]
+    count = max(_SIGNALS, entities)
+    began.clear()
+    started = time.perf_counter()
+    await _few_at_once(count, lambda number: client.signal_entity(ids[number % entities], "add", 1))
+    while len(began) < count:  # asking each entity would be the greater part of the work
+        await asyncio.sleep(_ASKED_EVERY_S)
+        _be_patient(started, f"{len(began)} of {count} signals were processed")
+    await _adds_up(client, ids[-1], count // entities)
+    took = time.perf_counter() - started
+    for entity in ids:
+        await _adds_up(client, entity, count // entities)
+    return count / took
+
+
+async def _adds_up(client: AsyncTaskHubGrpcClient, entity: EntityInstanceId, expected: int) -> None:
+    asked = time.perf_counter()
+    while (found := await client.get_entity(entity)) is None or found.get_typed_state(int) != expected:
+        await asyncio.sleep(_ASKED_EVERY_S)
+        _be_patient(asked, f"entity {entity} is not at {expected}: {found}")
+
+
+def _be_patient(since: float, complaint: str) -> None:
+    if time.perf_counter() - since > _PATIENCE_S:
+        raise RuntimeError(f"{complaint} after {_PATIENCE_S} s")
+
+
+async def _few_at_once[T](count: int, call: Callable[[int], Awaitable[T]]) -> list[T]:
+    turn = asyncio.Semaphore(_AT_ONCE)
+
+    async def made(number: int) -> T:
+        async with turn:
+            return await call(number)
+
+    return await asyncio.gather(*(made(number) for number in range(count)))
 
 
 async def _completed(client: AsyncTaskHubGrpcClient, instance: str, result: int) -> None:

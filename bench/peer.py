@@ -3,24 +3,30 @@
 Answers as `bench.plain` does; `what` may also be `settings`: SQLite's `journal_mode` and `synchronous`.
 """
 
+import asyncio
 import json
 import logging
 import sqlite3
 import sys
 import time
-from collections.abc import Iterable
 
 import sqlalchemy
 from dbos import DBOS, DBOSConfig
 
-from bench.orchestrations import CHAIN
+from bench.orchestrations import CHAIN, began, begun
+from bench.places import early_and_late
 
 _JOURNALS = ("delete", "truncate", "persist", "memory", "wal", "off")
 
 
 @DBOS.step()
 def step(value: int) -> int:
-    return value + 1
+    return begun(value)
+
+
+@DBOS.step()
+async def asynchronous_step(value: int) -> int:
+    return begun(value)
 
 
 @DBOS.workflow()
@@ -33,6 +39,19 @@ def chain(value: int) -> int:
     for _ in range(CHAIN):
         value = step(value)
     return value
+
+
+@DBOS.workflow()
+def long(count: int) -> int:
+    value = 0
+    for _ in range(count):
+        value = step(value)
+    return value
+
+
+@DBOS.workflow()
+async def fan(width: int) -> int:
+    return sum(await asyncio.gather(*(asynchronous_step(0) for _ in range(width))))
 
 
 @sqlalchemy.event.listens_for(sqlalchemy.Engine, "connect")
@@ -56,24 +75,42 @@ _settings: dict[str, list[float]] = {}
 
 def measure(what: str, count: int) -> list[float]:
     """As `bench.load.measure`; `settings`: the codes of the two pragmas, by default and as measured."""
-    if what == "settings":
-        return [*_settings["default"], *_settings["measured"]]
-    if what == "together":
-        started = time.perf_counter()
-        _all_ended(DBOS.start_workflow(chain, 0).get_result for _ in range(count))
-        return [count * CHAIN / (time.perf_counter() - started)]
-    return [_latency_ms(what) for _ in range(count)]
+    match what:
+        case "settings":
+            return [*_settings["default"], *_settings["measured"]]
+        case "together":
+            started = time.perf_counter()
+            handles = [DBOS.start_workflow(chain, 0) for _ in range(count)]
+            for handle in handles:
+                _ended(handle.get_result(), CHAIN)
+            return [count * CHAIN / (time.perf_counter() - started)]
+        case "fan":
+            started = time.perf_counter()
+            _ended(asyncio.run(_fan(count)), count)
+            return [(time.perf_counter() - started) * 1000]
+        case "long":
+            began.clear()
+            _ended(DBOS.start_workflow(long, count).get_result(), count)
+            return early_and_late(began)
+        case _:
+            return [_latency_ms(what) for _ in range(count)]
 
 
-def _all_ended(results: Iterable[object]) -> None:
-    for result in list(results):
-        if result() != CHAIN:  # type: ignore[operator]
-            raise RuntimeError("a workflow ended with a wrong result")
+async def _fan(width: int) -> int:
+    handle = await DBOS.start_workflow_async(fan, width)
+    return await handle.get_result()
+
+
+def _ended(result: int, expected: int) -> None:
+    if result != expected:
+        raise RuntimeError(f"a workflow ended with {result} instead of {expected}")
 
 
 def _latency_ms(what: str) -> float:
     started = time.perf_counter()
-    DBOS.start_workflow(one if what == "one" else chain, 0).get_result()
+    _ended(
+        DBOS.start_workflow(one if what == "one" else chain, 0).get_result(), 1 if what == "one" else CHAIN
+    )
     return (time.perf_counter() - started) * 1000
 
 

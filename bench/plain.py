@@ -15,13 +15,13 @@ from durabletask.task import ActivityContext, Orchestrator
 from durabletask.worker import ConcurrencyOptions, TaskHubGrpcWorker
 
 from bench.load import measure
-from bench.orchestrations import chain, fan, one
+from bench.orchestrations import begun, chain, counter, fan, long, one
 
 CONCURRENCY = 32  # as in app/host.json
 
 
 def step(_: ActivityContext, value: int) -> int:
-    return value + 1
+    return begun(value)
 
 
 async def _answer(address: str) -> None:
@@ -43,9 +43,10 @@ def main(address: str) -> None:
     with TaskHubGrpcWorker(
         host_address=address, concurrency_options=limits, emit_trace_spans=False
     ) as worker:
-        for orchestrator in (one, chain, fan):
+        for orchestrator in (one, chain, long, fan):
             worker.add_orchestrator(cast("Orchestrator[int, int]", orchestrator))
         worker.add_activity(step)
+        worker.add_entity(counter)
         worker.start()  # type: ignore[no-untyped-call]
         asyncio.run(_answer(address))
 

@@ -11,14 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 NOTES = (
-    "Medians over the rounds, of the ratios too; a round visits every system in turn. Every figure of "
-    "a noisy machine is noisy: compare the ratios.",
+    "In brackets: the ratio to the first system. Of several rounds it is the median, of the ratios too; a "
+    "round visits every system in turn. Every figure of a busy machine is noisy: compare the ratios.",
     "A step is one activity round trip. Ours and DBOS's results are on disk (synced commits) before a step "
     "counts; the in-memory backend persists nothing and redelivers nothing: it has less to do.",
-    "DBOS runs the steps in the calling process, without a server or a protocol; it has no entry for the "
-    "fan-out, and fewer runs at once.",
-    "CPU and RSS are those of all processes of a system, the load's included. Disk is the growth of all "
-    "files: a write-ahead log that is reused hides some.",
+    "DBOS runs the steps in the calling process, without a server or a protocol, and has no entities.",
+    "CPU and RSS are those of all processes of a system, the load's included; pages that they share count "
+    "in each. Disk is what all files grew by, once the write-ahead log is in the database.",
     "Reviews use the mock model, which answers at once: the figures are the cost of AOS alone. Of fewer "
     "than a hundred latencies the p99 is the slowest.",
 )
@@ -64,30 +63,29 @@ def machine() -> dict[str, str | int]:
 
 
 def table(systems: Sequence[System], baseline: System | None = None) -> str:
-    """A row for each metric, a column for each system, and its ratio to the baseline's."""
-    rows = [["", *(system.name for system in systems)]]
+    """Markdown: a row for each metric, a column for each system, and its ratio to the baseline's."""
+    rows = [["", *(system.name for system in systems)], ["---", *("--:" for _ in systems)]]
     for metric in dict.fromkeys(metric for system in systems for metric in system.rounds):
         rows.append([metric, *(_cell(system, metric, baseline) for system in systems)])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(_line(row, widths) for row in rows)
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _cell(system: System, metric: str, baseline: System | None) -> str:
     if metric not in system.rounds:
         return "-"
-    shown = f"{system.medians[metric]:,.2f}"
-    if baseline is None or metric not in baseline.rounds:
+    shown = _figure(system.medians[metric])
+    if baseline is None or baseline is system or metric not in baseline.rounds or metric.endswith("%"):
         return shown
     pairs = zip(system.rounds[metric], baseline.rounds[metric], strict=True)
-    return f"{shown} ({statistics.median(ours / theirs for ours, theirs in pairs):.2f}x)"
+    return f"{shown} ({_figure(statistics.median(theirs / ours for theirs, ours in pairs))})"
 
 
-def _line(row: Sequence[str], widths: Sequence[int]) -> str:
-    first, *others = (
-        cell.ljust(width) if column == 0 else cell.rjust(width)
-        for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-    )
-    return "   ".join([first, *others]).rstrip()
+def _figure(value: float) -> str:
+    """Three digits that matter, and every digit before the point."""
+    if not value:
+        return "0"
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{min(digits, 2)}f}"
 
 
 def write(folder: Path, facts: Mapping[str, str | int], systems: Sequence[System]) -> Path:

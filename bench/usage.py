@@ -1,8 +1,12 @@
 """What a system's processes and files take."""
 
+import contextlib
+import sqlite3
 from pathlib import Path
 
 import psutil
+
+_DATABASES = ("*.db", "*.sqlite")
 
 
 class Usage:
@@ -21,9 +25,12 @@ class Usage:
         """Resident memory; pages that processes share count in each."""
         return sum(process.memory_info().rss for process in self._processes) / 2**20
 
-    @property
-    def disk_bytes(self) -> int:
-        """Sizes of all files in the folder, write-ahead logs included."""
+    def settled_disk_bytes(self) -> int:
+        """Sizes of all files in the folder, once what is in write-ahead logs was moved to the databases."""
+        for pattern in _DATABASES:
+            for path in self._folder.rglob(pattern):
+                with contextlib.closing(sqlite3.connect(path, timeout=30)) as connection:
+                    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return sum(path.stat().st_size for path in self._folder.rglob("*") if path.is_file())
 
 

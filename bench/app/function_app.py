@@ -12,13 +12,15 @@ from bench.load import measure
 app = df.DFApp(http_auth_level=func.AuthLevel.ANONYMOUS)
 app.orchestration_trigger(context_name="context")(orchestrations.one)
 app.orchestration_trigger(context_name="context")(orchestrations.chain)
+app.orchestration_trigger(context_name="context")(orchestrations.long)
 app.orchestration_trigger(context_name="context")(orchestrations.fan)
+app.entity_trigger(context_name="context")(orchestrations.counter)
 
 
 @app.activity_trigger(input_name="value")
 def step(value: int) -> int:
     """Do nothing much."""
-    return value + 1
+    return orchestrations.begun(value)
 
 
 @functools.cache
