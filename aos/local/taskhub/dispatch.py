@@ -9,6 +9,7 @@ take hours, and one that runs on must not be run twice.
 """
 
 import asyncio
+import logging
 import secrets
 from collections import deque
 from dataclasses import dataclass, field
@@ -18,14 +19,23 @@ import durabletask.internal.orchestrator_service_pb2 as pb
 from aos.local.taskhub.clock import SECOND, Clock
 from aos.local.taskhub.records import Activity, Entity, Instance, Message, Work
 
+_log = logging.getLogger(__name__)
+
 _TURN_LIMIT = 1000  # messages in one turn
 _BATCH_LIMIT = 200  # operations in one entity batch
 
+# The messages of one work item come to no more, unless it is a single one. A worker whose channel was
+# given no larger limit takes `_GRPC_LIMIT_BYTES` in all, and breaks its stream at anything above.
+_MESSAGES_BYTES = 2 * 1024 * 1024
+_GRPC_LIMIT_BYTES = 4 * 1024 * 1024
+
 # Work that a worker gave back is offered again after this long, doubling to the longest: a worker that
-# refuses what it cannot run must not spin.
+# refuses what it cannot run must not spin, and work that takes its workers along must not take all.
 _PUT_BACK_S = 0.1
 _PUT_BACK_LONGEST_S = 5.0
+_LOST_LONGEST_S = 60.0
 _PUT_BACK_MOST = 16  # times counted
+_TOO_LARGE_PUT_BACK = 7  # times counted at least, where the size of the work may be what broke the stream
 
 # A turn or a batch that is not answered for so long is overdue; twice as long for one that was before,
 # so that work which takes long is done in the end.
@@ -47,6 +57,7 @@ class Lease:
     messages: list[Message] = field(default_factory=list)
     started: bytes = b""  # the OrchestratorStarted event of the turn
     partial: list[pb.OrchestratorAction] = field(default_factory=list)  # of a response sent in chunks
+    size: int = 0  # bytes of its work item, once sent
 
 
 class Filter:
@@ -76,6 +87,16 @@ def _filters(request: pb.GetWorkItemsRequest) -> dict[type[Work], Filter]:
     for entity in request.workItemFilters.entities:
         accepted[Entity].setdefault(entity.name, set())
     return {kind: Filter(names) for kind, names in accepted.items()}
+
+
+def _bearable(messages: list[Message]) -> list[Message]:
+    """As many of the messages as go into one work item."""
+    size = 0
+    for at, message in enumerate(messages):
+        size += len(message.event)
+        if at and size > _MESSAGES_BYTES:
+            return messages[:at]
+    return messages
 
 
 class Worker:
@@ -185,12 +206,27 @@ class Dispatcher:
         self._workers.remove(worker)
         self._lost = {token: lease for token, lease in self._lost.items() if lease.worker is not worker}
         for lease in list(worker.leases.values()):
-            if lease.item.put_back:
-                self.abandon(lease.token)
-            else:
-                self.release(lease)
-                lease.item.put_back = 1
-                self.offer(lease.item)
+            self._lose(lease)
+
+    def _lose(self, lease: Lease) -> None:
+        item = lease.item
+        too_large = lease.size > _GRPC_LIMIT_BYTES
+        if too_large:
+            _log.warning(
+                "a worker went away with %s %r, a work item of %d bytes: if that is why, its channel needs a "
+                "larger grpc.max_receive_message_length",
+                type(item).__name__.lower(),
+                item.name if isinstance(item, Activity) else item.id,
+                lease.size,
+            )
+        if item.put_back:
+            if too_large:
+                item.put_back = max(item.put_back, _TOO_LARGE_PUT_BACK)
+            self._put_back(lease, _LOST_LONGEST_S)
+        else:
+            self.release(lease)
+            item.put_back = 1
+            self.offer(item)
 
     def offer(self, item: Item) -> None:
         """Queue the item if there is something to do for it."""
@@ -222,9 +258,9 @@ class Dispatcher:
         lease = Lease(f"{self._boot}.{self._count}", item, worker, self._clock.now())
         match item:
             case Instance():
-                lease.messages = item.batch(_TURN_LIMIT)
+                lease.messages = _bearable(item.batch(_TURN_LIMIT))
             case Entity():
-                lease.messages = item.batch(_BATCH_LIMIT)
+                lease.messages = _bearable(item.batch(_BATCH_LIMIT))
             case Activity():
                 lease.token += f".{item.seq}"
         token = lease.token
@@ -281,10 +317,12 @@ class Dispatcher:
     def abandon(self, token: str) -> None:
         """A worker gives work back: offer it again, a little later each time."""
         lease = self.answered(token)
-        if lease is None:
-            return
+        if lease is not None:
+            self._put_back(lease, _PUT_BACK_LONGEST_S)
+
+    def _put_back(self, lease: Lease, longest_s: float) -> None:
         self.release(lease)
-        delay = min(_PUT_BACK_S * 2**lease.item.put_back, _PUT_BACK_LONGEST_S)
+        delay = min(_PUT_BACK_S * 2**lease.item.put_back, longest_s)
         lease.item.put_back = min(lease.item.put_back + 1, _PUT_BACK_MOST)
         asyncio.get_running_loop().call_later(delay, self._offer_again, lease.item, self._queues)
 

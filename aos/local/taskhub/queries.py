@@ -1,7 +1,7 @@
 """Reading what is on disk: states, histories, pages of them."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import durabletask.internal.orchestrator_service_pb2 as pb
@@ -14,7 +14,9 @@ from aos.local.taskhub.wire import history_events, micros, optional, text, times
 _PAGE = 200
 _LARGEST_PAGE = 1000
 _CHUNK_EVENTS = 100
-_CHUNK_BYTES = 1024 * 1024
+
+# A page or a chunk ends before it would be larger, unless one item alone is: gRPC clients take 4 MB.
+_MESSAGE_BYTES = 2 * 1024 * 1024
 
 _STATE = """
     SELECT i.id, i.name, i.version, i.status, i.start_at, i.created, i.updated, o.event, i.output,
@@ -96,6 +98,23 @@ def _page_size(wanted: int) -> int:
     return min(wanted, _LARGEST_PAGE) if wanted > 0 else _PAGE
 
 
+def _page[M: Message](
+    rows: Iterable[tuple[Any, ...]], size: int, read: Callable[[tuple[Any, ...]], M]
+) -> tuple[list[M], tuple[Any, ...] | None]:
+    """The first of the rows, as many as go into one answer, and the last of them if there are more."""
+    page: list[M] = []
+    total = 0
+    last: tuple[Any, ...] | None = None
+    for row in rows:
+        item = read(row)
+        total += item.ByteSize()
+        if page and (len(page) == size or total > _MESSAGE_BYTES):
+            return page, last
+        page.append(item)
+        last = row
+    return page, None
+
+
 def _place(token: str | None) -> tuple[int, str] | None:
     """A place in an order by time and name: `<time>|<name>`."""
     if not token:
@@ -119,9 +138,9 @@ def query_instances(connection: sqlite3.Connection, query: pb.InstanceQuery) -> 
     size = _page_size(query.maxInstanceCount)
     rows = connection.execute(
         f"{_STATE} WHERE {where} ORDER BY i.created, i.no LIMIT ?", (*where.values, size + 1)
-    ).fetchall()
-    more = f"{rows[size - 1][5]}|{rows[size - 1][-1]}" if len(rows) > size else None
-    states = [_state(row, payloads=query.fetchInputsAndOutputs) for row in rows[:size]]
+    )
+    states, last = _page(rows, size, lambda row: _state(row, payloads=query.fetchInputsAndOutputs))
+    more = f"{last[5]}|{last[-1]}" if last is not None else None
     return pb.QueryInstancesResponse(orchestrationState=states, continuationToken=text(more))
 
 
@@ -170,11 +189,11 @@ def history_chunks(fragments: list[bytes]) -> Iterator[pb.HistoryChunk]:
     size = 0
     for fragment in fragments:
         for event in history_events(fragment):
-            chunk.events.append(event)
             size += event.ByteSize()
-            if len(chunk.events) >= _CHUNK_EVENTS or size >= _CHUNK_BYTES:
+            if chunk.events and (len(chunk.events) == _CHUNK_EVENTS or size > _MESSAGE_BYTES):
                 yield chunk
-                chunk, size = pb.HistoryChunk(), 0
+                chunk, size = pb.HistoryChunk(), event.ByteSize()
+            chunk.events.append(event)
     if chunk.events:
         yield chunk
 
@@ -218,10 +237,10 @@ def query_entities(
     rows = connection.execute(
         f"SELECT id, state, modified, locked_by FROM entities WHERE {where} ORDER BY id LIMIT ?",  # noqa: S608
         (*where.values, size + 1),
-    ).fetchall()
+    )
+    entities, last = _page(rows, size, lambda row: _metadata(row, backlog, with_state=query.includeState))
     return pb.QueryEntitiesResponse(
-        entities=[_metadata(row, backlog, with_state=query.includeState) for row in rows[:size]],
-        continuationToken=text(rows[size - 1][0] if len(rows) > size else None),
+        entities=entities, continuationToken=text(last[0] if last is not None else None)
     )
 
 

@@ -53,7 +53,9 @@ class WorkerCalls:
                     except TimeoutError:
                         yield _PING
                 elif await self._prepare(lease):
-                    yield workitems.encode(lease)
+                    item = workitems.encode(lease)
+                    lease.size = len(item)
+                    yield item
         finally:
             self._dispatcher.disconnect(worker)
 
