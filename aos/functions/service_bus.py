@@ -38,7 +38,8 @@ async def end_dead_letter(message: func.ServiceBusMessage, client: str) -> None:
     except InvalidInput as error:
         _LOG.error("message %s is dropped: %s", message.message_id, error.message)
         return
-    reason = message.dead_letter_reason or "unknown"
+    # The extension fills message.dead_letter_reason for no function: it is an application property.
+    reason = message.application_properties.get("DeadLetterReason", "unknown")
     await system().worker.give_up(step, f"the step's message was dead-lettered ({reason})")
 
 

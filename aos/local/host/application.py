@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Protocol
 
 from aos.local.host.background import Background
-from aos.local.host.broker import connect, connect_default, read_topology, topology_file, topology_of
+from aos.local.host.broker import connect, connect_default, read_topology, topology_file
 from aos.local.host.bus import BusTriggers
+from aos.local.host.busentities import bus_bindings, topology_of
 from aos.local.host.console import Console
 from aos.local.host.durable import DurablePump, client_configuration
 from aos.local.host.errors import HostError
@@ -17,6 +18,7 @@ from aos.local.host.functions import Function, Trigger, functions_of
 from aos.local.host.hostjson import HostJson, read_host_json
 from aos.local.host.messaging import Messaging
 from aos.local.host.options import HostOptions
+from aos.local.host.outputs import Outputs
 from aos.local.host.serving import Site
 from aos.local.host.settings import app_settings, worker_count
 from aos.local.host.supervisor import Supervisor
@@ -92,6 +94,7 @@ class Application:
         self._ground = ground
         self._background = background
         self._listeners: list[Listener] = []
+        self._outputs = Outputs()
 
     async def start(self) -> Site:
         """Start the workers and make ready to listen; `HostError` when the app cannot be served."""
@@ -99,6 +102,7 @@ class Application:
         self._settings.setdefault("WEBSITE_HOSTNAME", self._ground.url.partition("://")[2])
         broker = await self._open_broker(self._topology) if self._topology else None
         supervisor, broker = await self._load(broker)
+        self._warn()
         table = RouteTable(self.functions, self.host_json.route_prefix)
         self._listeners = self._make_listeners(supervisor, broker)
         host_json = self.host_json
@@ -130,16 +134,28 @@ class Application:
         return broker
 
     async def _load(self, broker: Broker | None) -> tuple[Supervisor, Broker | None]:
-        """Start the workers and learn the functions; again with more settings when triggers need them."""
+        """Start the workers and learn the functions; again with more settings when bindings need them."""
         supervisor = await self._start_workers()
-        if any(function.trigger is Trigger.BUS for function in self.functions):
+        if bus_bindings(self.functions):
             broker = broker or await self._open_broker(topology_of(self.functions))
             missing = connect(self.functions, self._settings, broker.connection_string)
             if missing:
                 self._settings |= missing
                 await supervisor.stop()
                 supervisor = await self._start_workers()
+            self._outputs.connect(self.functions, broker)
         return supervisor, broker
+
+    def _warn(self) -> None:
+        """Say what will not be as the app may think."""
+        for function in self.functions:
+            if function.retry is not None and function.trigger is not Trigger.TIMER:
+                self._ground.console.warn(
+                    f"function {function.name}: its retry policy has no effect: Azure Functions follows none"
+                    f" for a {function.trigger} (messages are delivered as often as MaxDeliveryCount says)"
+                )
+        for problem in self._outputs.problems:
+            self._ground.console.warn(problem)
 
     async def _start_workers(self) -> Supervisor:
         client = client_configuration(self.host_json.durable, self._ground.rpc_port, self._ground.url)
@@ -155,6 +171,7 @@ class Application:
             self._ground.console,
             self.host_json,
             self._background,
+            outputs=self._outputs,
             python=self._ground.python,
             workers=self._workers,
         )
@@ -167,7 +184,7 @@ class Application:
         of = {kind: [each for each in active if each.trigger is kind] for kind in Trigger}
         durable = of[Trigger.ORCHESTRATION] + of[Trigger.ENTITY] + of[Trigger.ACTIVITY]
         listeners: list[Listener] = [
-            Timers(of[Trigger.TIMER], self._ground.data / "timers.json", supervisor),
+            Timers(of[Trigger.TIMER], self._ground.data / "timers.json", supervisor, self.host_json.retry),
             DurablePump(durable, self._ground.hub, self.host_json.durable, supervisor),
         ]
         if broker is not None:

@@ -3,12 +3,14 @@
 from collections.abc import Iterable, Mapping, MutableMapping
 from pathlib import Path
 
+from aos.local.host.busentities import bus_bindings
 from aos.local.host.errors import HostError
-from aos.local.host.functions import Function, Trigger
+from aos.local.host.functions import Function
 from aos.local.servicebus import Broker, DatabaseError, Topology, TopologyError
 
 DEFAULT_CONNECTION = "ServiceBusConnection"
 _EMULATOR = "usedevelopmentemulator=true"
+_NAMESPACE = "__fullyQualifiedNamespace"
 
 
 async def open_broker(path: Path, topology: Topology) -> Broker:
@@ -34,51 +36,40 @@ def read_topology(path: Path) -> Topology:
         raise HostError(str(error)) from error
 
 
-def topology_of(functions: Iterable[Function]) -> Topology:
-    """A topology with a queue, of default properties, for each that a trigger names."""
-    names = sorted({queue_name(function).partition("/")[0] for function in _triggered(functions)})
-    config = {"Namespaces": [{"Name": "local", "Queues": [{"Name": name} for name in names]}]}
-    try:
-        return Topology.parse({"UserConfig": config})
-    except TopologyError as error:
-        raise HostError(f"the queues that the app's triggers name: {error}", code=1) from error
-
-
-def queue_name(function: Function) -> str:
-    """The queue, or `queue/$DeadLetterQueue`, that a Service Bus trigger listens to."""
-    return str(function.properties["queueName"])
-
-
 def connect(
     functions: Iterable[Function], settings: Mapping[str, str], connection_string: str
 ) -> dict[str, str]:
-    """The settings to add, so that every trigger's connection is the local broker.
+    """The settings to add, so that the connection of every trigger and output is the local broker.
 
-    `HostError` names a setting that points to another namespace: the triggers would not listen there.
+    `HostError` names a setting that points to another namespace: nothing would be received from there.
     """
     added = {}
-    for function in _triggered(functions):
-        name = str(function.properties.get("connection") or "AzureWebJobsServiceBus")
-        value = settings.get(name) or settings.get(f"AzureWebJobs{name}") or ""
-        namespace = settings.get(f"{name}__fullyQualifiedNamespace")
-        if namespace or (value and _EMULATOR not in value.lower()):
+    for function, binding in bus_bindings(functions):
+        name = str(binding.get("connection") or "AzureWebJobsServiceBus")
+        foreign = _foreign(name, settings)
+        if foreign is not None:
             raise HostError(
-                f"function {function.name}: the setting {name} points to another Service Bus namespace;"
-                " this host serves its own: unset it"
+                f"function {function.name}, binding {binding.get('name')!r}: the setting {foreign} points to"
+                " another Service Bus namespace; this host serves its own: unset it"
             )
-        if value != connection_string:
+        if settings.get(name) != connection_string:
             added[name] = connection_string
     return added
 
 
+def _foreign(name: str, settings: Mapping[str, str]) -> str | None:
+    """The setting by which a connection leads to a namespace in the cloud, by key or by identity."""
+    for prefix in ("AzureWebJobs", ""):
+        value = settings.get(f"{prefix}{name}", "")
+        if value and _EMULATOR not in value.lower():
+            return f"{prefix}{name}"
+        identity = f"{prefix}{name}{_NAMESPACE}"
+        if settings.get(identity):
+            return identity
+    return None
+
+
 def connect_default(settings: MutableMapping[str, str], connection_string: str) -> None:
     """Let an app that reads its connection while it is loaded find the broker by the usual name."""
-    value = settings.get(DEFAULT_CONNECTION, "")
-    if not settings.get(f"{DEFAULT_CONNECTION}__fullyQualifiedNamespace") and (
-        not value or _EMULATOR in value.lower()
-    ):
+    if _foreign(DEFAULT_CONNECTION, settings) is None:
         settings[DEFAULT_CONNECTION] = connection_string
-
-
-def _triggered(functions: Iterable[Function]) -> list[Function]:
-    return [function for function in functions if function.trigger is Trigger.BUS]

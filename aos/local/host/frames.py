@@ -38,6 +38,8 @@ class Kind(enum.IntEnum):
     STOP = 14  # host -> worker: end the process
     PING = 15  # host -> worker: answer at once
     PONG = 16  # worker -> host: the answer
+    OUTPUT = 17  # worker -> host: JSON and bodies, the messages for output bindings
+    SENT = 18  # host -> worker: JSON, they are sent, or why not
 
 
 def pack(head: dict[str, Any], body: bytes = b"") -> bytes:

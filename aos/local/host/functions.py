@@ -1,11 +1,13 @@
 """The app's functions as the worker indexed them, checked against what this host can do."""
 
 import enum
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from aos.local.host.errors import AppError
+from aos.local.host.retries import RetryPolicy, retry_policy
 from aos.local.host.settings import substitute
 
 
@@ -21,23 +23,24 @@ class Trigger(enum.StrEnum):
 
 
 _TRIGGERS = {trigger.lower(): trigger for trigger in Trigger}
-_OTHER_BINDINGS = {("durableclient", "in"), ("http", "out")}
-_REFUSED_PROPERTIES = {
-    "topicName": "a topic subscription",
-    "isSessionsEnabled": "sessions",
-}
+_BUS_OUTPUT = ("servicebus", "out")
+_OTHER_BINDINGS = {("durableclient", "in"), ("http", "out"), _BUS_OUTPUT}
 
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """One function: its trigger's properties (settings substituted), and what else it is bound to."""
+    """One function: its trigger's properties (settings substituted), and what else it is bound to.
+
+    `trigger` is `None` for a kind that this host does not have; then the function is disabled.
+    """
 
     name: str
     function_id: str
-    trigger: Trigger
+    trigger: Trigger | None
     properties: Mapping[str, Any]
     bindings: tuple[Mapping[str, Any], ...]
     disabled: bool = False
+    retry: RetryPolicy | None = None
 
     @property
     def durable_name(self) -> str:
@@ -53,17 +56,26 @@ class Function:
         return str(named or self.name)
 
 
+def is_bus_output(binding: Mapping[str, Any]) -> bool:
+    """Whether the binding sends to Service Bus."""
+    return _kind(binding) == _BUS_OUTPUT
+
+
 def functions_of(
     metadata: Iterable[Mapping[str, Any]], settings: Mapping[str, str], only: tuple[str, ...] = ()
 ) -> list[Function]:
-    """The functions to serve; `AppError` names every function and binding that cannot be served."""
+    """The functions to serve; `AppError` names every function and binding that cannot be served.
+
+    Nothing is asked of functions that are disabled, by a setting or because `only` leaves them out.
+    """
     functions, refusals = [], []
     for entry in metadata:
-        name, bindings = str(entry["name"]), entry["bindings"]
-        problems = [f"function {name}: {reason}" for reason in _refusals(entry)]
+        name = str(entry["name"])
+        disabled = _disabled(name, settings) or (bool(only) and name not in only)
+        problems = [] if disabled else [f"function {name}: {reason}" for reason in _refusals(entry)]
         refusals += problems
         if not problems:
-            functions.append(_function(name, str(entry["id"]), bindings, settings, only))
+            functions.append(_function(entry, settings, disabled=disabled))
     if refusals:
         raise AppError("this host cannot serve the app: " + "; ".join(refusals))
     if not functions:
@@ -71,50 +83,69 @@ def functions_of(
     return functions
 
 
+def _disabled(name: str, settings: Mapping[str, str]) -> bool:
+    return settings.get(f"AzureWebJobs.{name}.Disabled", "").lower() in ("true", "1")
+
+
 def _refusals(entry: Mapping[str, Any]) -> Iterable[str]:
     if entry.get("retry"):
-        yield "a retry policy is not supported"
+        try:
+            retry_policy(entry["retry"])
+        except ValueError as error:
+            yield f"its retry policy cannot be followed: {error}"
     if entry.get("settlement"):
         yield "a settlement client is not supported"
+    names = Counter(str(binding.get("name")) for binding in entry["bindings"])
+    yield from (f"{count} bindings are called {name!r}" for name, count in names.items() if count > 1)
     for binding in entry["bindings"]:
-        kind, direction = str(binding["type"]), str(binding.get("direction", "in")).lower()
-        label = f"binding {binding.get('name')!r} of type {kind}"
-        if kind.lower() in _TRIGGERS:
-            for key, what in _REFUSED_PROPERTIES.items():
-                if binding.get(key):
-                    yield f"{label} with {what} ({key}) is not supported"
-            if kind == Trigger.BUS and str(binding.get("cardinality", "one")).lower() == "many":
-                yield f"{label} with cardinality many is not supported"
+        kind, direction = _kind(binding)
+        label = f"binding {binding.get('name')!r} of type {binding['type']}"
+        if kind in _TRIGGERS:
             if entry.get("deferred"):
                 yield f"{label} with an SDK type as its parameter is not supported"
-        elif (kind.lower(), direction) not in _OTHER_BINDINGS:
+        elif (kind, direction) not in _OTHER_BINDINGS:
             yield f"{label} ({direction}) is not supported"
+        if kind == Trigger.BUS.lower() or is_bus_output(binding):
+            yield from (f"{label} {problem}" for problem in _entity_problems(binding))
 
 
-def _function(
-    name: str,
-    function_id: str,
-    bindings: Iterable[Mapping[str, Any]],
-    settings: Mapping[str, str],
-    only: tuple[str, ...],
-) -> Function:
-    resolved = tuple(
-        {
-            key: substitute(value, settings, f"function {name}, binding {binding.get('name')!r}")
-            if isinstance(value, str)
-            else value
-            for key, value in binding.items()
-        }
-        for binding in bindings
-    )
-    properties = next(b for b in resolved if str(b["type"]).lower() in _TRIGGERS)
-    disabled = settings.get(f"AzureWebJobs.{name}.Disabled", "").lower() in ("true", "1")
-    left_out = bool(only) and name not in only
+def _entity_problems(binding: Mapping[str, Any]) -> Iterable[str]:
+    """What is wrong with the names of a queue, topic or subscription in a Service Bus binding."""
+    queue, topic = binding.get("queueName"), binding.get("topicName")
+    needs_subscription = bool(topic) and not is_bus_output(binding)
+    if bool(queue) == bool(topic) or (needs_subscription and not binding.get("subscriptionName")):
+        needed = "a topic" if is_bus_output(binding) else "a topic and its subscription"
+        yield f"must name either a queue or {needed}"
+    for name in (queue, topic, binding.get("subscriptionName")):
+        if isinstance(name, str) and "{" in name:
+            yield f"names {name!r}: binding expressions are not supported"
+
+
+def _kind(binding: Mapping[str, Any]) -> tuple[str, str]:
+    return str(binding["type"]).lower(), str(binding.get("direction", "in")).lower()
+
+
+def _function(entry: Mapping[str, Any], settings: Mapping[str, str], *, disabled: bool) -> Function:
+    name, bindings = str(entry["name"]), entry["bindings"]
+    if not disabled:
+        bindings = [_resolved(name, binding, settings) for binding in bindings]
+    triggers = (binding for binding in bindings if _kind(binding)[0] in _TRIGGERS)
+    properties: Mapping[str, Any] = next(triggers, {})
     return Function(
         name=name,
-        function_id=function_id,
-        trigger=_TRIGGERS[str(properties["type"]).lower()],
+        function_id=str(entry["id"]),
+        trigger=_TRIGGERS[_kind(properties)[0]] if properties else None,
         properties=properties,
-        bindings=resolved,
-        disabled=disabled or left_out,
+        bindings=tuple(bindings),
+        disabled=disabled,
+        retry=retry_policy(entry["retry"]) if entry.get("retry") and not disabled else None,
     )
+
+
+def _resolved(name: str, binding: Mapping[str, Any], settings: Mapping[str, str]) -> Mapping[str, Any]:
+    """The binding with each `%NAME%` replaced by the app setting."""
+    where = f"function {name}, binding {binding.get('name')!r}"
+    return {
+        key: substitute(value, settings, where) if isinstance(value, str) else value
+        for key, value in binding.items()
+    }

@@ -14,6 +14,7 @@ from typing import Any
 from aos.local.host.application import Application, Ground, read_definition
 from aos.local.host.background import Background
 from aos.local.host.broker import topology_file
+from aos.local.host.busentities import trigger_entity
 from aos.local.host.console import Console
 from aos.local.host.errors import AppError, HostError
 from aos.local.host.functions import Function, Trigger
@@ -305,7 +306,7 @@ def _detail(function: Function, route_prefix: str) -> str:
         case Trigger.TIMER:
             return str(function.properties["schedule"])
         case Trigger.BUS:
-            return str(function.properties["queueName"])
+            return trigger_entity(function)
         case _:
             return "" if function.durable_name == function.name else f"as {function.durable_name}"
 

@@ -1,6 +1,7 @@
 """host.json: what this host honours, and what it refuses rather than ignores."""
 
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Any
 from aos.local.host.errors import HostError
 from aos.local.host.hostschema import checked
 from aos.local.host.loglevels import LEVELS, LogLevels
+from aos.local.host.retries import RetryPolicy, retry_policy
 from aos.local.host.settings import read_json_object, substitute
 
 _CORES = os.cpu_count() or 1
@@ -23,11 +25,20 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 @dataclass(frozen=True, slots=True)
 class BusSettings:
-    """`extensions.serviceBus`: calls at once for each function, how long locks are renewed, settling."""
+    """`extensions.serviceBus`, for each function: how much at once, how long locks are renewed, settling.
 
-    max_concurrent_calls: int = 16
-    lock_renewal_s: float = 300.0
+    Sessions, batches and what is neither have limits of their own, as in the extension.
+    """
+
     auto_complete: bool = True
+    lock_renewal_s: float = 300.0
+    max_concurrent_calls: int = 16
+    max_concurrent_sessions: int = 8
+    max_calls_per_session: int = 1
+    session_idle_s: float = 60.0
+    max_batch: int = 1000
+    min_batch: int = 1
+    max_batch_wait_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +65,7 @@ class HostJson:
     functions: tuple[str, ...] = ()
     watch_files: tuple[str, ...] = ()
     watch_directories: tuple[str, ...] = ()
+    retry: RetryPolicy | None = None
     bus: BusSettings = field(default_factory=BusSettings)
     durable: DurableSettings = field(default_factory=DurableSettings)
 
@@ -80,6 +92,7 @@ def read_host_json(app: Path, settings: Mapping[str, str]) -> HostJson:
         functions=tuple(document.names("functions")),
         watch_files=tuple(document.names("watchFiles")),
         watch_directories=tuple(document.names("watchDirectories")),
+        retry=_retry(document),
         bus=_bus(document.section("extensions").section("serviceBus")),
         durable=_durable(document.section("extensions").section("durableTask"), settings),
     )
@@ -138,13 +151,55 @@ def _log_levels(section: "_Section") -> LogLevels:
     return LogLevels(levels)
 
 
+def _retry(document: "_Section") -> RetryPolicy | None:
+    """The policy of functions that have none of their own."""
+    if document.find("retry") is None:
+        return None
+    section = document.section("retry")
+    strategy = section.text("strategy", "")
+    described = {
+        "strategy": {"fixeddelay": "fixed_delay", "exponentialbackoff": "exponential_backoff"}.get(
+            strategy.lower(), strategy
+        ),
+        "max": section.find("maxRetryCount"),
+        "delay": section.optional_seconds("delayInterval"),
+        "minimum": section.optional_seconds("minimumInterval"),
+        "maximum": section.optional_seconds("maximumInterval"),
+    }
+    try:
+        return retry_policy(described)
+    except ValueError as error:
+        raise HostError(f"{section.where}: {error}") from error
+
+
 def _bus(section: "_Section") -> BusSettings:
+    """Where a setting of today is absent, what extension 5.x reads of 4.x counts."""
     default = BusSettings()
-    return BusSettings(
-        max_concurrent_calls=section.count("maxConcurrentCalls", default.max_concurrent_calls),
-        lock_renewal_s=section.seconds("maxAutoLockRenewalDuration", default.lock_renewal_s),
-        auto_complete=section.flag("autoCompleteMessages", default.auto_complete),
+    messages, sessions = section.section("messageHandlerOptions"), section.section("sessionHandlerOptions")
+    automatic = section.section("batchOptions").flag("autoComplete", default.auto_complete)
+    automatic = messages.flag("autoComplete", sessions.flag("autoComplete", automatic))
+    renewal_s = sessions.duration("maxAutoRenewDuration", default.lock_renewal_s)
+    renewal_s = messages.duration("maxAutoRenewDuration", renewal_s)
+    calls = messages.count("maxConcurrentCalls", default.max_concurrent_calls)
+    at_once = sessions.count("maxConcurrentSessions", default.max_concurrent_sessions)
+    idle_s = section.section("clientRetryOptions").seconds("tryTimeout", default.session_idle_s)
+    idle_s = sessions.seconds("messageWaitTime", idle_s)
+    settings = BusSettings(
+        auto_complete=section.flag("autoCompleteMessages", automatic),
+        lock_renewal_s=section.duration("maxAutoLockRenewalDuration", renewal_s),
+        max_concurrent_calls=section.count("maxConcurrentCalls", calls),
+        max_concurrent_sessions=section.count("maxConcurrentSessions", at_once),
+        max_calls_per_session=section.count("maxConcurrentCallsPerSession", default.max_calls_per_session),
+        session_idle_s=section.seconds("sessionIdleTimeout", idle_s),
+        max_batch=section.count("maxMessageBatchSize", default.max_batch),
+        min_batch=section.count("minMessageBatchSize", default.min_batch),
+        max_batch_wait_s=section.seconds("maxBatchWaitTime", default.max_batch_wait_s),
     )
+    if settings.min_batch > settings.max_batch:
+        raise HostError(f"{section.where}.minMessageBatchSize must not be above maxMessageBatchSize")
+    if settings.max_batch_wait_s > _LONGEST_BATCH_WAIT_S:
+        raise HostError(f"{section.where}.maxBatchWaitTime must be at most 00:02:30, half the longest lock")
+    return settings
 
 
 def _durable(section: "_Section", settings: Mapping[str, str]) -> DurableSettings:
@@ -219,10 +274,18 @@ class _Section:
             raise HostError(f"{self._name(name)} must be a whole number of at least 1")
         return int(value)
 
+    def duration(self, name: str, default: float) -> float:
+        """Seconds, infinity among them."""
+        return math.inf if str(self.find(name)) in _ENDLESS else self.seconds(name, default)
+
     def seconds(self, name: str, default: float) -> float:
+        seconds = self.optional_seconds(name)
+        return default if seconds is None else seconds
+
+    def optional_seconds(self, name: str) -> float | None:
         text = self._get(name, str, None, "a time span")
         if text is None:
-            return default
+            return None
         seconds = timespan_s(text)
         if seconds is None:
             raise HostError(f"{self._name(name)}: {text!r} is not a time span like 00:05:00")

@@ -85,6 +85,53 @@ _HTTP: Mapping[str, Tree] = {
     "hsts": _NO,  # of HTTPS alone
 }
 
+_CLIENT_RETRIES: Mapping[str, Tree] = {
+    "tryTimeout": _YES,  # how long a session is waited on that has no idle timeout of its own
+    "mode": _NO,  # the rest is of a connection that fails: the broker is in this process
+    "delay": _NO,
+    "maxDelay": _NO,
+    "maxRetries": _NO,
+}
+
+_SERVICE_BUS: Mapping[str, Tree] = {
+    "autoCompleteMessages": _YES,
+    "maxAutoLockRenewalDuration": _YES,
+    "maxConcurrentCalls": _YES,
+    "maxConcurrentSessions": _YES,
+    "maxConcurrentCallsPerSession": _YES,
+    "sessionIdleTimeout": _YES,
+    "maxMessageBatchSize": _YES,
+    "minMessageBatchSize": _YES,
+    "maxBatchWaitTime": _YES,
+    "clientRetryOptions": _CLIENT_RETRIES,
+    # How clients reach the service: no message takes that way to the host.
+    "prefetchCount": _NO,
+    "transportType": _NO,
+    "webProxy": _NO,
+    # For functions in .NET: they alone can be given a client or a type of their own.
+    "enableCrossEntityTransactions": _NO,
+    "jsonSerializerSettings": _NO,
+    # What extension 5.x still reads of 4.x.
+    "messageHandlerOptions": {"autoComplete": _YES, "maxAutoRenewDuration": _YES, "maxConcurrentCalls": _YES},
+    "sessionHandlerOptions": {
+        "autoComplete": _YES,
+        "maxAutoRenewDuration": _YES,
+        "maxConcurrentSessions": _YES,
+        "messageWaitTime": _YES,
+    },
+    "batchOptions": {
+        "autoComplete": _YES,
+        "maxMessageCount": Refused("of the Service Bus extension 4.x: maxMessageBatchSize replaced it", ()),
+        "operationTimeout": Refused(
+            "of the Service Bus extension 4.x: clientRetryOptions.tryTimeout replaced it", ()
+        ),
+    },
+}
+
+_RETRY: Mapping[str, Tree] = dict.fromkeys(
+    ("strategy", "maxRetryCount", "delayInterval", "minimumInterval", "maximumInterval"), _YES
+)
+
 _LOGGING: Mapping[str, Tree] = {
     "logLevel": {ANY: _YES},
     "fileLoggingMode": _NO,
@@ -98,14 +145,14 @@ SETTINGS: Mapping[str, Tree] = {
     "version": _YES,
     "functions": _YES,
     "functionTimeout": _YES,
-    "retry": Refused("a retry policy for the whole app"),
+    "retry": _RETRY,
     "watchDirectories": _YES,
     "watchFiles": _YES,
     "logging": _LOGGING,
     # Any other extension: its triggers and bindings are refused by themselves.
-    "extensions": {"http": _HTTP, "durableTask": _DURABLE, ANY: _NO},
+    "extensions": {"http": _HTTP, "durableTask": _DURABLE, "serviceBus": _SERVICE_BUS, ANY: _NO},
     "concurrency": {
-        "dynamicConcurrencyEnabled": Refused("dynamic concurrency"),
+        "dynamicConcurrencyEnabled": _NO,  # it seeks the limits that suit a load; here they stay as set
         "snapshotPersistenceEnabled": _NO,
         "maximumFunctionConcurrency": _NO,
         "totalAvailableMemoryBytes": _NO,

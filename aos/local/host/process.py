@@ -15,6 +15,8 @@ from aos.local.host.calls import Call, Failure, Result, WorkerLostError
 from aos.local.host.console import Console
 from aos.local.host.errors import AppError
 from aos.local.host.frames import Channel, Kind, pack, unpack
+from aos.local.host.outputs import Outputs
+from aos.local.host.retries import Retry
 
 _LOAD_TIMEOUT_S = 120.0
 _END_TIMEOUT_S = 3.0
@@ -41,8 +43,10 @@ main()
 class WorkerProcess:
     """A running worker: `functions` are what it indexed, `lost` completes when it is gone."""
 
-    def __init__(self, console: Console, number: int | None = None) -> None:
+    def __init__(self, console: Console, outputs: Outputs, number: int | None = None) -> None:
         self.number = number  # told in lines when there are several
+        self._outputs = outputs
+        self._sending: set[asyncio.Task[None]] = set()
         self._console = console
         self._channel = Channel(self._on_frame, self._on_lost)
         self._calls: dict[int, Call] = {}
@@ -112,12 +116,15 @@ class WorkerProcess:
         invocation_id: str,
         body: bytes,
         metadata: Mapping[str, Any] | None,
+        retry: Retry | None = None,
     ) -> Call:
         """Begin an invocation with a trigger's data."""
         stream, call = self._open()
         head: dict[str, Any] = {"function": function_id, "id": invocation_id}
         if metadata:
             head["metadata"] = metadata
+        if retry is not None:
+            head["retry"] = retry.head()
         self._channel.send(Kind.INVOKE, stream, pack(head, body))
         return call
 
@@ -185,6 +192,10 @@ class WorkerProcess:
             self._console.log(
                 record["level"], record["logger"], record["id"], record["message"], worker=self.number
             )
+        elif kind is Kind.OUTPUT:
+            task = asyncio.create_task(self._send_outputs(stream, payload))
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
         elif kind is Kind.PONG:
             self._pinged = None
         elif kind is Kind.READY:
@@ -202,6 +213,12 @@ class WorkerProcess:
         failure = None if head["ok"] else Failure(head["type"], head["message"], head["trace"])
         if not call.result.done():
             call.result.set_result(Result(body, failure, stopped=head.get("stopped", True)))
+
+    async def _send_outputs(self, stream: int, payload: bytes) -> None:
+        """Send what a function put out, and tell the worker, where the invocation waits for that."""
+        head, body = unpack(payload)
+        error = await self._outputs.send(head, body)
+        self._channel.send(Kind.SENT, stream, pack({"error": error}))
 
     def _on_refused(self, head: dict[str, Any]) -> None:
         if self._console.verbose:

@@ -14,7 +14,9 @@ from aos.local.host.console import Console
 from aos.local.host.errors import AppError
 from aos.local.host.functions import Function
 from aos.local.host.hostjson import HostJson
+from aos.local.host.outputs import Outputs
 from aos.local.host.process import WorkerProcess
+from aos.local.host.retries import Retry
 from aos.local.host.slot import WorkerSlot
 
 FUNCTION_TIMEOUT = "FunctionTimeout"
@@ -49,10 +51,12 @@ class Supervisor:
         host_json: HostJson,
         background: Background,
         *,
+        outputs: Outputs,
         python: str,
         workers: int = 1,
     ) -> None:
         self._python = python
+        self._outputs = outputs
         self._background = background
         self._environment = {"PYTHON_THREADPOOL_THREAD_COUNT": str(_threads(host_json)), **environment}
         self._hello = hello
@@ -116,10 +120,11 @@ class Supervisor:
         metadata: Mapping[str, Any] | None = None,
         *,
         note: str = "",
+        retry: Retry | None = None,
     ) -> Result:
         """Run a function with its trigger's data; `WorkerLostError` when the worker died under it."""
         worker, invocation_id = await self._live(), str(uuid.uuid4())
-        call = worker.invoke(function.function_id, invocation_id, body, metadata)
+        call = worker.invoke(function.function_id, invocation_id, body, metadata, retry)
         return await self._finish(worker, call, _Line(kind, function.name, invocation_id, note))
 
     @contextlib.asynccontextmanager
@@ -182,7 +187,7 @@ class Supervisor:
             await asyncio.sleep(0)  # a worker was lost just now, and its keeper is about to say so
 
     async def _launch(self, number: int) -> WorkerProcess:
-        worker = WorkerProcess(self._console, number if self._many else None)
+        worker = WorkerProcess(self._console, self._outputs, number if self._many else None)
         try:
             await worker.start(self._python, self._environment, self._hello)
         except BaseException:
@@ -243,8 +248,7 @@ def _threads(host_json: HostJson) -> int:
 
     Otherwise sync functions that wait for orchestrations would keep those from ever running.
     """
-    durable = host_json.durable
-    wanted = (
-        durable.activities + durable.orchestrators + durable.entities + host_json.bus.max_concurrent_calls
-    )
+    durable, bus = host_json.durable, host_json.bus
+    wanted = durable.activities + durable.orchestrators + durable.entities
+    wanted += max(bus.max_concurrent_calls, bus.max_concurrent_sessions * bus.max_calls_per_session)
     return min(wanted + _THREADS_FOR_HTTP, _MOST_THREADS)

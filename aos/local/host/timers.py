@@ -2,16 +2,18 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from aos.local.host.calls import WorkerLostError
 from aos.local.host.errors import HostError
 from aos.local.host.functions import Function
+from aos.local.host.retries import Retry, RetryPolicy
 from aos.local.host.schedule import Schedule, is_frequent, parse_schedule
 from aos.local.host.settings import read_json_object
 from aos.local.host.supervisor import Supervisor
@@ -59,10 +61,14 @@ class TimerStatus:
 class Timers:
     """Every timer of the app."""
 
-    def __init__(self, functions: Iterable[Function], path: Path, supervisor: Supervisor) -> None:
+    def __init__(
+        self, functions: Iterable[Function], path: Path, supervisor: Supervisor, retry: RetryPolicy | None
+    ) -> None:
         status, self._paused = TimerStatus(path), asyncio.Event()
         self._supervisor = supervisor
-        self._timers = [Timer(each, status, supervisor, self._paused) for each in functions]
+        self._timers = [
+            Timer(each, status, supervisor, self._paused, each.retry or retry) for each in functions
+        ]
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -89,8 +95,10 @@ class Timer:
         status: TimerStatus,
         supervisor: Supervisor,
         paused: asyncio.Event,
+        retry: RetryPolicy | None,
     ) -> None:
         self._paused = paused
+        self._retry = retry
         self._function = function
         self._status = status
         self._supervisor = supervisor
@@ -130,18 +138,36 @@ class Timer:
             "IsPastDue": past_due,
         }
         try:
-            await self._supervisor.invoke("timer", self._function, json.dumps(payload).encode())
+            ended = await self._run(json.dumps(payload).encode())
         except WorkerLostError:
-            if self._paused.is_set():
-                return due  # still on record as due: the next host makes up for it
-            self._supervisor.say(
-                f"timer {self._function.name}: the run was lost with its worker; running it again"
-            )
-            return await self._fire(due, past_due=past_due)
+            ended = False
+            if not self._paused.is_set():
+                self._supervisor.say(
+                    f"timer {self._function.name}: the run was lost with its worker; running it again"
+                )
+                return await self._fire(due, past_due=past_due)
+        if not ended:
+            return due  # still on record as due: the next host makes up for it
         now = datetime.now(UTC)
         following = following if following > now else self._schedule.next_after(now)
         self._remember(started, following, now)
         return following
+
+    async def _run(self, payload: bytes) -> bool:
+        """Run the function, and again as its retry policy has it; false when it was paused before the end."""
+        policy, failure = self._retry, None
+        for attempt in itertools.count():
+            retry = None if policy is None else Retry(attempt, policy, failure)
+            failure = (await self._supervisor.invoke("timer", self._function, payload, retry=retry)).failure
+            if failure is None or policy is None or not policy.allows(attempt + 1):
+                return True
+            delay_s = policy.delay_s(attempt + 1)
+            self._supervisor.say(
+                f"timer {self._function.name}: retry {attempt + 1} follows in {delay_s:.1f} s"
+            )
+            if not await self._sleep_until(datetime.now(UTC) + timedelta(seconds=delay_s)):
+                return False
+        raise AssertionError("attempts are counted without end")
 
     async def _sleep_until(self, moment: datetime) -> bool:
         """True at that moment, false when the timers were paused before."""

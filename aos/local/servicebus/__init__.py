@@ -2,8 +2,15 @@
 
 from aos.local.servicebus.broker import Broker
 from aos.local.servicebus.clock import Clock, ManualClock, SystemClock
-from aos.local.servicebus.errors import BrokerError, DatabaseError, EntityNotFoundError, LockLostError
+from aos.local.servicebus.errors import (
+    BrokerError,
+    DatabaseError,
+    EntityNotFoundError,
+    LockLostError,
+    SessionLockLostError,
+)
 from aos.local.servicebus.receiver import ReceivedMessage, Receiver
+from aos.local.servicebus.session_receiver import SessionReceiver
 from aos.local.servicebus.topology import Topology, TopologyError
 
 __all__ = [
@@ -16,6 +23,8 @@ __all__ = [
     "ManualClock",
     "ReceivedMessage",
     "Receiver",
+    "SessionLockLostError",
+    "SessionReceiver",
     "SystemClock",
     "Topology",
     "TopologyError",

@@ -3,19 +3,22 @@
 import asyncio
 import ssl
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from aos.local.servicebus.clock import Clock, SystemClock
 from aos.local.servicebus.connection import Connection
+from aos.local.servicebus.errors import NotAllowedError
 from aos.local.servicebus.intake import Destination, accept
 from aos.local.servicebus.journal import Journal
 from aos.local.servicebus.message import MAX_MESSAGE_BYTES, Content, build_message, check_size
+from aos.local.servicebus.message_sessions import SessionQueue
 from aos.local.servicebus.namespace import Namespace
 from aos.local.servicebus.receiver import Receiver
 from aos.local.servicebus.security import Authority
+from aos.local.servicebus.session_receiver import SessionReceiver
 from aos.local.servicebus.topology import Topology
 
 KEY_NAME = "RootManageSharedAccessKey"
@@ -85,6 +88,34 @@ class Broker:
     def receiver(self, entity: str) -> Receiver:
         """A receiver in this process. Raises EntityNotFoundError."""
         return Receiver(self.namespace.queue(entity))
+
+    def requires_sessions(self, entity: str) -> bool:
+        """Whether it is received from by sessions alone. Raises EntityNotFoundError."""
+        return isinstance(self.namespace.queue(entity), SessionQueue)
+
+    def session_receiver(self, entity: str) -> SessionReceiver:
+        """A receiver in this process that is yet to acquire a session. Raises EntityNotFoundError."""
+        queue = self.namespace.queue(entity)
+        if not isinstance(queue, SessionQueue):
+            raise NotAllowedError(f"{entity} has no sessions")
+        return SessionReceiver(queue)
+
+    async def send_all(
+        self,
+        entity: str,
+        bodies: Iterable[bytes],
+        *,
+        content_type: str | None = None,
+        application_properties: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Send from this process, all or none; returns once the messages are on disk."""
+        messages = [
+            build_message(body, application_properties=application_properties, content_type=content_type)
+            for body in bodies
+        ]
+        for raw in messages:
+            check_size(len(raw), MAX_MESSAGE_BYTES)
+        await self.accept(self.namespace.destination(entity), [Content.parse(raw) for raw in messages])
 
     async def send(
         self,

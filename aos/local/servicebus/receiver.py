@@ -91,7 +91,15 @@ class ReceivedMessage:
     @property
     def partition_key(self) -> str | None:
         """The partition key."""
-        value = self.content.annotations.get("x-opt-partition-key")
+        return self._annotation("x-opt-partition-key")
+
+    @property
+    def via_partition_key(self) -> str | None:
+        """The partition key of the transfer queue."""
+        return self._annotation("x-opt-via-partition-key")
+
+    def _annotation(self, name: str) -> str | None:
+        value = self.content.annotations.get(name)
         return None if value is None else str(value)
 
 
@@ -107,7 +115,16 @@ class Receiver:
         self._arrived: list[Message] = []
         self._changed = asyncio.Event()
         self._closed = False
-        queue.attach(self)
+        self._join()
+
+    def _join(self) -> None:
+        """Compete for messages from now on."""
+        self._queue.attach(self)
+
+    @property
+    def open(self) -> bool:
+        """Whether it can receive: it was not stopped, and (of a session) the lock was not lost."""
+        return not self._closed
 
     async def receive(self, max_count: int, timeout_s: float) -> list[ReceivedMessage]:
         """Lock up to `max_count` messages; waits up to `timeout_s` for the first one, then returns []."""
@@ -131,6 +148,14 @@ class Receiver:
         """Give the message back, one delivery attempt later. Raises LockLostError."""
         await self._queue.abandon(_tag(lock_token))
 
+    async def release(self, lock_token: str) -> None:
+        """Give the message back as if it had not been delivered. Raises LockLostError."""
+        await self._queue.release(_tag(lock_token))
+
+    async def defer(self, lock_token: str) -> None:
+        """Set the message aside until it is asked for by its sequence number. Raises LockLostError."""
+        await self._queue.defer(_tag(lock_token))
+
     async def dead_letter(self, lock_token: str, reason: str | None, description: str | None) -> None:
         """Move the message to the dead letters. Raises LockLostError."""
         await self._queue.dead_letter(_tag(lock_token), reason, description)
@@ -139,11 +164,15 @@ class Receiver:
         """Hold the lock for another lock duration; returns its end. Raises LockLostError."""
         return _utc(await self._queue.renew(_tag(lock_token)))
 
+    def stop(self) -> None:
+        """Receive no more: a `receive` that is under way ends. What is locked can still be settled."""
+        self._closed = True
+        self._changed.set()
+
     async def close(self) -> None:
         """Receive no more; messages that are locked stay so until their locks expire."""
-        self._closed = True
+        self.stop()
         self._queue.detach(self)
-        self._changed.set()
 
     def wanted(self) -> int:
         """What the current `receive` still takes."""

@@ -39,15 +39,12 @@ BAD_APPS = {
         WORKING
         + "@app.queue_trigger(arg_name='message', queue_name='q', connection='C')\n"
         + "def on_queue(message: func.QueueMessage) -> None: ...\n"
-        + "@app.service_bus_topic_trigger('m', connection='', topic_name='t', subscription_name='s')\n"
-        + "def on_topic(m: func.ServiceBusMessage) -> None: ...\n"
         + "@app.route(route='out')\n"
-        + "@app.service_bus_queue_output(arg_name='sent', queue_name='q', connection='C')\n"
+        + "@app.service_bus_queue_output(arg_name='sent', queue_name='{id}', connection='C')\n"
         + "def sending(req: func.HttpRequest, sent: func.Out[str]) -> str: ...\n",
         [
             "function on_queue: binding 'message' of type queueTrigger (in) is not supported",
-            "function on_topic: binding 'm' of type serviceBusTrigger with a topic subscription",
-            "function sending: binding 'sent' of type serviceBus (out) is not supported",
+            "function sending: binding 'sent' of type serviceBus names '{id}': binding expressions",
         ],
     ),
 }
@@ -147,9 +144,9 @@ async def test_a_queue_outside_the_topology_and_a_foreign_namespace_are_named(tm
     app = make_app(tmp_path, code)
     topology = APPS / "work" / "infra" / "servicebus.json"
     error = await refusal(app, tmp_path, topology=topology)
-    assert "function on_message: queue 'absent' is not in the topology" in error.message
+    assert "function on_message, binding 'm': queue 'absent' is not in the topology" in error.message
     error = await refusal(app, tmp_path, env={"Bus__fullyQualifiedNamespace": "x.servicebus.windows.net"})
-    assert "function on_message: the setting Bus points to another Service Bus namespace" in error.message
+    assert "binding 'm': the setting Bus__fullyQualifiedNamespace points to another" in error.message
 
 
 async def test_an_unusable_data_folder_is_named(tmp_path: Path) -> None:

@@ -2,12 +2,18 @@
 
 import base64
 import json
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
+from aos.local.host.frames import unpack
 from aos.local.host.worker.failures import failure_of, forget
+from aos.local.host.worker.loading import Message
+from aos.local.host.worker.outputs import Deliver, Output
 from aos.local.host.worker.runtime import Datum, handle_event, invocation_request_native
 
 DURABLE_CLIENT = "durableClient"
+RETURN = "$return"
 _TURNS = {"orchestrationTrigger", "entityTrigger"}
 
 
@@ -21,13 +27,31 @@ class Function:
         self.trigger_type = str(trigger["type"])
         self.trigger_name = str(trigger["name"])
         self.binary = str(trigger.get("dataType", "")).lower() == "binary"
+        self.many = str(trigger.get("cardinality", "")).lower() == "many"
         self.clients = [str(b["name"]) for b in described["bindings"] if b["type"] == DURABLE_CLIENT]
+        self._outputs = {str(b["name"]) for b in described["bindings"] if _sends(b)}
+        self.returns_message = RETURN in self._outputs
 
     @property
     def cancellable(self) -> bool:
         """True when cancelling the invocation really stops it: no thread runs on behind it."""
         info = handle_event._functions.get_function(self.id)
         return bool(info and info.is_async) and self.trigger_type not in _TURNS
+
+    def messages(self, outputs: Iterable[Output]) -> list[Output]:
+        """Of an invocation's outputs, those that go to Service Bus."""
+        return [output for output in outputs if output[0] in self._outputs]
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """One invocation that is not HTTP, and what its outputs are given to."""
+
+    id: str
+    metadata: dict[str, Any]
+    retry: dict[str, Any]
+    body: bytes
+    deliver: Deliver
 
 
 class Invoker:
@@ -36,41 +60,85 @@ class Invoker:
     def __init__(self, client_configuration: str) -> None:
         self._client = Datum(client_configuration, "string")
 
-    async def run(
-        self, function: Function, invocation_id: str, metadata: dict[str, Any], body: bytes
-    ) -> tuple[dict[str, Any], bytes]:
+    async def run(self, function: Function, invocation: Invocation) -> tuple[dict[str, Any], bytes]:
         """The head and body of the result: `{"ok": true}` and data, or `{"ok": false, ...}` and why."""
-        ok, returned, _outputs, text, trace = await self.call(
-            function, invocation_id, _trigger_datum(function, body), metadata
-        )
+        ok, returned, outputs, text, trace = await self.call(
+            function, invocation.id, _trigger_datum(function, invocation.body), invocation.metadata,
+            invocation.retry,
+        )  # fmt: skip
         if not ok:
-            return {"ok": False, **failure_of(invocation_id, text or "", trace or "")}, b""
-        forget(invocation_id)
+            return {"ok": False, **failure_of(invocation.id, text or "", trace or "")}, b""
+        forget(invocation.id)
+        await invocation.deliver(function.messages(outputs_of(outputs, returned)))
         return {"ok": True}, _returned(function, returned)
 
     async def call(
-        self, function: Function, invocation_id: str, datum: Datum, metadata: dict[str, Any]
+        self,
+        function: Function,
+        invocation_id: str,
+        datum: Datum,
+        metadata: dict[str, Any],
+        retry: dict[str, Any],
     ) -> tuple[bool, Datum | None, list[tuple[str, Datum]], str | None, str | None]:
         """One native invocation, as the library answers it."""
         inputs = [(function.trigger_name, datum), *((name, self._client) for name in function.clients)]
         datums = {name: _metadata_datum(value) for name, value in metadata.items()}
-        return await invocation_request_native(invocation_id, function.id, inputs, datums)  # type: ignore[no-any-return]
+        return await invocation_request_native(  # type: ignore[no-any-return]
+            invocation_id, function.id, inputs, datums, **_retry_context(retry)
+        )
+
+
+def _sends(binding: dict[str, Any]) -> bool:
+    kind, direction = str(binding["type"]).lower(), str(binding.get("direction", "in")).lower()
+    return (kind, direction) == ("servicebus", "out")
 
 
 def _trigger_datum(function: Function, body: bytes) -> Datum:
     if function.trigger_type in _TURNS:
         return Datum(base64.b64encode(body).decode(), "string")
     if function.trigger_type == "serviceBusTrigger":
-        return _message_datum(body, binary=function.binary)
+        return _messages_datum(function, body) if function.many else _message_datum(function, body)
     return Datum(body.decode(), "json")
 
 
-def _message_datum(body: bytes, *, binary: bool) -> Datum:
-    """Text unless the binding asks for bytes, or it is not text."""
-    try:
-        return Datum(body, "bytes") if binary else Datum(body.decode(), "string")
-    except UnicodeDecodeError:
-        return Datum(body, "bytes")
+def _message_datum(function: Function, body: bytes) -> Datum:
+    return Datum(body, "bytes") if function.binary else Datum(_text(body), "string")
+
+
+def _messages_datum(function: Function, payload: bytes) -> Datum:
+    """Several messages: their sizes, then their bodies."""
+    head, joined = unpack(payload)
+    bodies, start = [], 0
+    for size in head["sizes"]:
+        bodies.append(joined[start : start + size])
+        start += size
+    if function.binary:
+        return Datum(Message(bytes=bodies), "collection_bytes")
+    return Datum(Message(string=[_text(body) for body in bodies]), "collection_string")
+
+
+def _text(body: bytes) -> str:
+    """A body as text, as the extension makes it: what is no text is lost, unless dataType is binary."""
+    return body.decode(errors="replace")
+
+
+def _retry_context(retry: dict[str, Any]) -> dict[str, Any]:
+    """What the library's context is to tell of retries; nothing when there can be none."""
+    if not retry:
+        return {}
+    failure = retry["failure"]
+    exception = failure and Message(source="", stack_trace=failure["trace"], message=failure["message"])
+    return {
+        "retry_count": retry["count"],
+        "max_retry_count": retry["max"],
+        "retry_exception": exception,
+    }
+
+
+def outputs_of(datums: Iterable[tuple[str, Datum]], returned: Datum | None) -> list[Output]:
+    """All that an invocation put out by name, what it returned among them."""
+    made = [*datums, (RETURN, returned)]
+    return [(name, datum.type, datum.value) for name, datum in made if datum is not None and datum.type]
 
 
 def _metadata_datum(value: object) -> Datum:
@@ -86,4 +154,6 @@ def _returned(function: Function, datum: Datum | None) -> bytes:
         return b""
     if function.trigger_type in _TURNS:
         return base64.b64decode(datum.value)
+    if function.returns_message and datum.type == "string":  # for the one who called it is a JSON value
+        return json.dumps(datum.value).encode()
     return datum.value if isinstance(datum.value, bytes) else str(datum.value).encode()

@@ -100,16 +100,28 @@ def uses_http_v2() -> bool:
 
 
 def _describe(function: Any) -> dict[str, Any]:
-    retry = getattr(function, "retry_options", None)
     info = handle_event._functions.get_function(function.function_id)
     return {
         "name": function.name,
         "id": function.function_id,
         "bindings": [json.loads(binding) for binding in function.raw_bindings],
-        "retry": getattr(retry, "retry_strategy", None),
+        "retry": _retry(function.retry_options),
         "settlement": info.settlement_client_arg,
         "deferred": info.deferred_bindings_enabled,
     }
+
+
+def _retry(options: Any) -> dict[str, Any] | None:
+    """A retry policy with its intervals in seconds."""
+    if options is None:
+        return None
+    intervals = {
+        "delay": getattr(options, "delay_interval", None),
+        "minimum": getattr(options, "minimum_interval", None),
+        "maximum": getattr(options, "maximum_interval", None),
+    }
+    seconds = {name: interval.total_seconds() for name, interval in intervals.items() if interval is not None}
+    return {"strategy": options.retry_strategy, "max": options.max_retry_count, **seconds}
 
 
 def _reason(error: Exception, app: Path) -> str:

@@ -17,8 +17,9 @@ from aos.local.host.frames import Channel, Kind, credited, pack, unpack
 from aos.local.host.loglevels import LogLevels
 from aos.local.host.worker import logs
 from aos.local.host.worker.failures import failure_from, record_failures
-from aos.local.host.worker.invoking import Function, Invoker
+from aos.local.host.worker.invoking import Function, Invocation, Invoker
 from aos.local.host.worker.loading import AppRefusedError, load_app, uses_http_v2
+from aos.local.host.worker.outputs import Outbox
 from aos.local.host.worker.runtime import invocation_id_cv
 from aos.local.host.worker.web import Exchange, Web
 
@@ -34,6 +35,7 @@ class Worker:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._exchanges: dict[int, Exchange] = {}
         self._running: dict[str, str] = {}
+        self._outbox = Outbox(self._channel.send)
         self._invoker = Invoker("")
         self._web: Web | None = None
         self.stopped = asyncio.Event()
@@ -57,6 +59,8 @@ class Worker:
                 self._start(stream, self._request(stream, head))
             case Kind.BODY | Kind.END | Kind.CREDIT | Kind.DISCONNECT:
                 self._on_exchange(kind, stream, payload)
+            case Kind.SENT:
+                self._outbox.on_sent(stream, payload)
             case Kind.CANCEL:
                 if stream in self._tasks:
                     self._tasks[stream].cancel()
@@ -103,9 +107,11 @@ class Worker:
         head, body = unpack(payload)
         function = self._functions[head["function"]]
         self._running[head["id"]] = function.name
+        deliver = self._outbox.deliverer(stream, function.id, head["id"])
+        invocation = Invocation(head["id"], head.get("metadata", {}), head.get("retry", {}), body, deliver)
         result: tuple[dict[str, Any], bytes]
         try:
-            result = await self._invoker.run(function, head["id"], head.get("metadata", {}), body)
+            result = await self._invoker.run(function, invocation)
         except (asyncio.CancelledError, Exception) as error:  # noqa: BLE001 - every invocation gets a result
             result = _unanswered(function, head["id"], error), b""
         self._finish(stream, head["id"], pack(*result))
@@ -115,8 +121,9 @@ class Worker:
         self._running[head["id"]] = function.name
         invocation_id_cv.set(head["id"])
         assert self._web is not None, "requests come after READY"
+        deliver = self._outbox.deliverer(stream, function.id, head["id"])
         try:
-            result = await self._web.run(function, head["id"], head, self._exchanges[stream])
+            result = await self._web.run(function, head["id"], head, self._exchanges[stream], deliver)
         except (asyncio.CancelledError, Exception) as error:  # noqa: BLE001 - every invocation gets a result
             result = _unanswered(function, head["id"], error)
         self._finish(stream, head["id"], pack(result))

@@ -8,8 +8,9 @@ from urllib.parse import parse_qsl
 
 from aos.local.host.frames import Kind, Window, credit, pack
 from aos.local.host.worker.failures import failure_from, failure_of, forget
-from aos.local.host.worker.invoking import Function, Invoker
+from aos.local.host.worker.invoking import Function, Invoker, outputs_of
 from aos.local.host.worker.loading import Message
+from aos.local.host.worker.outputs import Deliver, Output
 from aos.local.host.worker.runtime import Datum, HttpV2Registry, handle_event, http_coordinator
 
 Event = MutableMapping[str, Any]
@@ -106,12 +107,20 @@ class Web:
         self._asgi = _web_app(self._invoke_v2) if http_v2 else None
 
     async def run(
-        self, function: Function, invocation_id: str, head: dict[str, Any], exchange: Exchange
+        self,
+        function: Function,
+        invocation_id: str,
+        head: dict[str, Any],
+        exchange: Exchange,
+        deliver: Deliver,
     ) -> dict[str, Any]:
-        """Answer one request; the head of the result frame that closes the stream."""
+        """Answer one request; the head of the result frame that closes the stream.
+
+        What goes to other outputs is delivered before the response begins.
+        """
         if self._asgi is None:
-            return await self._run_classic(function, invocation_id, head, exchange)
-        scope = {**_scope(head), _CALL: (function, invocation_id, head)}
+            return await self._run_classic(function, invocation_id, head, exchange, deliver)
+        scope = {**_scope(head), _CALL: (function, invocation_id, head, deliver)}
         try:
             await self._asgi(scope, exchange.receive, exchange.send)
         except Exception as error:  # noqa: BLE001 - whatever the app raised is the invocation's failure
@@ -121,15 +130,16 @@ class Web:
 
     async def _invoke_v2(self, request: Any) -> Any:
         """Hand the web framework's own request to the library, as its HTTP server would."""
-        function, invocation_id, head = request.scope[_CALL]
+        function, invocation_id, head, deliver = request.scope[_CALL]
         http_coordinator.set_http_request(invocation_id, request)
         try:
-            await handle_event.invocation_request(self._v2_message(function, invocation_id, head))
+            response = await handle_event.invocation_request(self._v2_message(function, invocation_id, head))
             answer = await http_coordinator.await_http_response_async(invocation_id)
         finally:
             http_coordinator._context_references.pop(invocation_id, None)  # the library keeps it for ever
         if isinstance(answer, Exception):
             raise answer
+        await deliver(function.messages(map(_output, response.output_data)))
         return answer
 
     def _v2_message(self, function: Function, invocation_id: str, head: dict[str, Any]) -> Message:
@@ -150,16 +160,24 @@ class Web:
         return Message(request=Message(invocation_request=invocation))
 
     async def _run_classic(
-        self, function: Function, invocation_id: str, head: dict[str, Any], exchange: Exchange
+        self,
+        function: Function,
+        invocation_id: str,
+        head: dict[str, Any],
+        exchange: Exchange,
+        deliver: Deliver,
     ) -> dict[str, Any]:
         body = await exchange.read()
         ok, returned, outputs, text, trace = await self._invoker.call(
-            function, invocation_id, _classic_request(head, body), {}
+            function, invocation_id, _classic_request(head, body), {}, {}
         )
         if not ok:
             return {"ok": False, **failure_of(invocation_id, text or "", trace or "")}
         forget(invocation_id)
-        answer = next((datum for _name, datum in outputs if datum.type == "http"), returned)
+        await deliver(function.messages(outputs_of(outputs, returned)))
+        answer = next((datum for _name, datum in outputs if datum.type == "http"), None)
+        if answer is None and not function.returns_message:
+            answer = returned
         status, headers, content = _classic_response(answer)
         await exchange.send({"type": "http.response.start", "status": status, "headers": headers})
         await exchange.send({"type": "http.response.body", "body": content})
@@ -197,6 +215,12 @@ def _scope(head: dict[str, Any]) -> dict[str, Any]:
         "client": tuple(head["client"]) if head["client"] else None,
         "server": tuple(head["server"]),
     }
+
+
+def _output(parameter: Any) -> Output:
+    """An output binding of the response that the library makes."""
+    kind = parameter.data.WhichOneof("data")
+    return parameter.name, kind, getattr(parameter.data, kind)
 
 
 def _header(head: dict[str, Any], wanted: str) -> str:

@@ -14,7 +14,7 @@ from aos.local.host.throttle import Throttle, TooBusyError
 
 EVERY_SECTION = {
     "aggregator": {"batchSize": 1000},
-    "concurrency": {"dynamicConcurrencyEnabled": False, "snapshotPersistenceEnabled": True},
+    "concurrency": {"dynamicConcurrencyEnabled": True, "snapshotPersistenceEnabled": True},
     "extensions": {
         "blobs": {}, "cosmosDB": {}, "eventHubs": {"batchCheckpointFrequency": 5}, "queues": {"batchSize": 1},
         "http": {"maxOutstandingRequests": 200, "maxConcurrentRequests": -1, "dynamicThrottlesEnabled": True},

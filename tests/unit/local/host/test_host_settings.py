@@ -133,17 +133,16 @@ def test_a_triggers_connection_becomes_the_local_broker(
 
 
 @pytest.mark.parametrize(
-    "settings",
+    ("setting", "value"),
     [
-        {"Bus": "Endpoint=sb://real.servicebus.windows.net/;SharedAccessKeyName=k;SharedAccessKey=s"},
-        {"Bus__fullyQualifiedNamespace": "real.servicebus.windows.net"},
+        ("Bus", "Endpoint=sb://real.servicebus.windows.net/;SharedAccessKeyName=k;SharedAccessKey=s"),
+        ("Bus__fullyQualifiedNamespace", "real.servicebus.windows.net"),
+        ("AzureWebJobsBus__fullyQualifiedNamespace", "real.servicebus.windows.net"),
     ],
 )
-def test_a_trigger_on_another_namespace_is_refused(settings: dict[str, str]) -> None:
-    with pytest.raises(
-        HostError, match="function f: the setting Bus points to another Service Bus namespace"
-    ):
-        connect([bus_function("Bus")], settings, OURS)
+def test_a_trigger_on_another_namespace_is_refused(setting: str, value: str) -> None:
+    with pytest.raises(HostError, match=f"function f, binding 'm': the setting {setting} points to another"):
+        connect([bus_function("Bus")], {setting: value}, OURS)
 
 
 def test_an_app_that_sends_elsewhere_keeps_its_connection() -> None:
@@ -174,20 +173,46 @@ def described(**extra: object) -> dict[str, object]:
     }
 
 
+def sending(output: dict[str, str]) -> dict[str, object]:
+    trigger = {"type": "httpTrigger", "name": "req", "route": "r"}
+    return described(bindings=[trigger, {"type": "serviceBus", "direction": "OUT", **output}])
+
+
 @pytest.mark.parametrize(
     ("metadata", "reason"),
     [
-        (described(retry="fixed_delay"), "function f: a retry policy is not supported"),
+        (
+            described(retry={"strategy": "linear", "max": 3}),
+            "function f: its retry policy cannot be followed: its strategy is 'linear': it must be fixed_delay or",
+        ),
+        (
+            described(retry={"strategy": "fixed_delay", "max": -2, "delay": 1}),
+            "its maximum number of retries is -2",
+        ),
+        (
+            described(retry={"strategy": "fixed_delay", "max": 3}),
+            "the fixed_delay strategy needs its delay interval",
+        ),
+        (
+            described(retry={"strategy": "exponential_backoff", "max": 3, "minimum": 9, "maximum": 1}),
+            "its minimum interval (9 s) is longer than its maximum (1 s)",
+        ),
         (described(settlement="client"), "function f: a settlement client is not supported"),
         (described(deferred=True), "binding 'req' of type httpTrigger with an SDK type as its parameter"),
+        (described(bindings=[{"type": "blob", "name": "b", "direction": "OUT"}]), "binding 'b' of type blob (out)"),
         (
-            described(bindings=[{"type": "serviceBusTrigger", "name": "m", "cardinality": "MANY"}]),
-            "binding 'm' of type serviceBusTrigger with cardinality many",
+            described(bindings=[{"type": "serviceBusTrigger", "name": "m", "topicName": "t"}]),
+            "binding 'm' of type serviceBusTrigger must name either a queue or a topic and its subscription",
         ),
         (
-            described(bindings=[{"type": "serviceBusTrigger", "name": "m", "isSessionsEnabled": True}]),
-            "binding 'm' of type serviceBusTrigger with sessions (isSessionsEnabled)",
+            sending({"name": "o", "queueName": "q", "topicName": "t"}),
+            "binding 'o' of type serviceBus must name either a queue or a topic",
         ),
+        (
+            sending({"name": "o", "queueName": "q-{id}"}),
+            "binding 'o' of type serviceBus names 'q-{id}': binding expressions are not supported",
+        ),
+        (sending({"name": "req", "queueName": "q"}), "function f: 2 bindings are called 'req'"),
     ],
 )
 def test_what_is_not_supported_is_refused_by_name(metadata: dict[str, object], reason: str) -> None:

@@ -198,7 +198,7 @@ async def job(message: func.ServiceBusMessage) -> None:
     arg_name="message", queue_name="%JOBS_QUEUE%/$DeadLetterQueue", connection="ServiceBusConnection"
 )
 def dead_job(message: func.ServiceBusMessage) -> None:
-    trace("dead", message.message_id, message.dead_letter_reason)
+    trace("dead", message.message_id, message.application_properties["DeadLetterReason"])
 
 
 @app.service_bus_queue_trigger(arg_name="text", queue_name="tokens", connection="OtherConnection")
