@@ -1,4 +1,7 @@
-"""Who calls, and what of the system a request may use: the dependencies of every route."""
+"""Who calls, and what of the system a request may use: the dependencies of every route.
+
+All of them are coroutines: FastAPI would hand a plain function to a thread.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from typing import Annotated, Any, Protocol
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from aos.kernel.errors import Forbidden, Unauthenticated
+from aos.kernel.errors import Forbidden, ReadOnly, Unauthenticated
+from aos.services.auth.entra import is_token
 from aos.services.auth.principal import OPERATOR, VIEWER, Principal, require
 from aos.services.system import System
 
@@ -21,13 +25,13 @@ class AgentDirectory(Protocol):
         ...
 
 
-def system_of(request: Request) -> System:
+async def system_of(request: Request) -> System:
     """Return the system that the app serves."""
     system: System = request.app.state.system
     return system
 
 
-def agents_of(request: Request) -> AgentDirectory:
+async def agents_of(request: Request) -> AgentDirectory:
     """Return the directory of agents that the app was made with."""
     agents: AgentDirectory = request.app.state.agents
     return agents
@@ -36,10 +40,12 @@ def agents_of(request: Request) -> AgentDirectory:
 Served = Annotated[System, Depends(system_of)]
 Agents = Annotated[AgentDirectory, Depends(agents_of)]
 
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _bearer = HTTPBearer(
     scheme_name="apiKey",
     bearerFormat="aos_...",
-    description="An API key: `Authorization: Bearer aos_...`",
+    description="An API key, `Authorization: Bearer aos_...`, or an access token of the Entra directory"
+    " that this service trusts",
     auto_error=False,
 )
 
@@ -50,15 +56,28 @@ async def authenticated(
     """Return who calls.
 
     Raises:
-        Unauthenticated: there is no key, or it is not valid.
+        Unauthenticated: there is no key or token, or it is not valid.
         Forbidden: the key is another tenant's.
     """
     if credentials is None:
         raise Unauthenticated("an API key is needed: Authorization: Bearer aos_...")
-    principal = await system.keys.authenticate(credentials.credentials)
+    text = credentials.credentials
+    if system.tokens is not None and is_token(text):
+        return await system.tokens.authenticate(text)
+    principal = await system.keys.authenticate(text)
     if principal.tenant != system.settings.tenant:
         raise Forbidden("this key is another tenant's")
     return principal
+
+
+async def writable(system: Served, request: Request) -> None:
+    """Refuse what would change something while this region stands by for another.
+
+    Raises:
+        ReadOnly: it does.
+    """
+    if system.settings.read_only and request.method not in _READING:
+        raise ReadOnly("this region stands by and changes nothing: ask the primary one, or promote this one")
 
 
 Caller = Annotated[Principal, Depends(authenticated)]

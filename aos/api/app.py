@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, FastAPI
 
 from aos.api import docs
-from aos.api.access import AgentDirectory, authenticated
+from aos.api.access import AgentDirectory, authenticated, writable
 from aos.api.problems import Problem, handle_errors
 from aos.api.routers import agents as agents_router
 from aos.api.routers import audit, health, runs, workflows
@@ -57,7 +57,7 @@ def create_app(system: System, agents: AgentDirectory) -> FastAPI:
     )
     app.state.system = system
     app.state.agents = agents
-    api = APIRouter(prefix="/api", dependencies=[Depends(authenticated)])
+    api = APIRouter(prefix="/api", dependencies=[Depends(authenticated), Depends(writable)])
     for module in (workflows, runs, agents_router, audit):
         api.include_router(module.router)
     app.include_router(api)

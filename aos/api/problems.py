@@ -52,6 +52,7 @@ _STATUS: Mapping[type[AosError], HTTPStatus] = {
     errors.Conflict: HTTPStatus.CONFLICT,
     errors.BudgetExceeded: HTTPStatus.PAYMENT_REQUIRED,
     errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.ReadOnly: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 _STANDARD = frozenset({"type", "title", "status", "detail", "instance", "code"})
 _CODES = {
@@ -103,7 +104,7 @@ def aos_problem(request: Request | Scope, error: AosError) -> Response:
     status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), None)
     if status is None or status is HTTPStatus.INTERNAL_SERVER_ERROR:
         return internal_problem(request, error, error.code)
-    if status is HTTPStatus.SERVICE_UNAVAILABLE:
+    if isinstance(error, errors.Unavailable):
         _log.warning("%s %s: %s", request.get("method"), request["path"], error)
         return problem(request, status, error.code, _UNAVAILABLE, headers={"Retry-After": str(RETRY_AFTER_S)})
     headers = {"WWW-Authenticate": 'Bearer realm="aos"'} if status is HTTPStatus.UNAUTHORIZED else None

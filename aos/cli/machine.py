@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,7 +61,8 @@ def check_state(data: Path) -> None:
 
     settings = _settings(data)
     asyncio.run(_on_keys(settings, lambda keys, tenant: keys.list(tenant)))
-    LocalSigner.open(settings.data / "signing-key.pem")
+    if settings.signing_key is None:
+        LocalSigner.open(settings.data / "signing-key.pem")
 
 
 def with_keys[T](data: Path, work: Callable[[KeyStore, str], Awaitable[T]], *, existing: bool = False) -> T:
@@ -90,14 +92,22 @@ async def _on_keys[T](settings: Settings, work: Callable[[KeyStore, str], Awaita
         return await work(KeyStore(storage.rows), settings.tenant)
 
 
-def _open_storage(settings: Settings) -> Storage:
+@contextlib.asynccontextmanager
+async def _open_storage(settings: Settings) -> AsyncIterator[Storage]:
     if settings.storage == "local":
         from aos.services.storage.local import open_local  # noqa: PLC0415 - as above
 
-        return open_local(settings.data / "storage")
+        async with open_local(settings.data / "storage") as storage:
+            yield storage
+        return
+    from aos.services.environment.identity import open_credential  # noqa: PLC0415 - as above
     from aos.services.system import open_storage  # noqa: PLC0415 - a second: it can open everything
 
-    return open_storage(settings)
+    async with contextlib.AsyncExitStack() as stack:
+        credential = open_credential(settings)
+        if credential is not None:
+            await stack.enter_async_context(credential)
+        yield await stack.enter_async_context(open_storage(settings, credential))
 
 
 async def first_key(keys: KeyStore, tenant: str) -> tuple[str, KeyRecord] | None:

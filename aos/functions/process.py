@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import functools
 
+from azure.core.credentials_async import AsyncTokenCredential
+
 from aos.functions.durable_client import DurableEngine
+from aos.services.environment.identity import open_credential
 from aos.services.environment.settings import Settings, load_settings
 from aos.services.system import System, open_queue, open_system
 
@@ -13,6 +16,12 @@ from aos.services.system import System, open_queue, open_system
 def settings() -> Settings:
     """Return the settings of this process."""
     return load_settings()
+
+
+@functools.cache
+def credential() -> AsyncTokenCredential | None:
+    """Return the process's one identity, if the settings need one."""
+    return open_credential(settings())
 
 
 @functools.cache
@@ -29,4 +38,4 @@ def system() -> System:
         InvalidSetting: something in the settings, the policies or the application is wrong.
         InvalidDefinition: a workflow of the application is.
     """
-    return open_system(settings(), engine(), open_queue(settings()))
+    return open_system(settings(), engine(), open_queue(settings(), credential()), credential=credential())

@@ -98,6 +98,12 @@ class Unavailable(AosError):
     code = "unavailable"
 
 
+class ReadOnly(AosError):
+    """This deployment is a standby, which changes nothing."""
+
+    code = "read_only"
+
+
 class Integrity(AosError):
     """A record, a proof or a signature does not verify."""
 

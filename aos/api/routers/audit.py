@@ -1,4 +1,4 @@
-"""The audit: the key that its signatures verify with."""
+"""The audit: the keys that its signatures verify with."""
 
 from __future__ import annotations
 
@@ -19,5 +19,8 @@ _PEM = "application/x-pem-file"
     responses={200: {"content": {_PEM: {"schema": {"type": "string"}}}}, **problem_responses(401, 403)},
 )
 async def get_audit_key(system: Served, _: Viewer) -> Response:
-    """Return the public key of the checkpoints' signatures, as PEM. Keep it apart from any dossier."""
-    return Response(system.signer.public_key_pem, media_type=_PEM)
+    """Return the public key of the checkpoints' signatures, as PEM. Keep it apart from any dossier.
+
+    After a rotation of the key there are several, the current one first: earlier signatures verify too.
+    """
+    return Response(await system.keyring.public_keys(), media_type=_PEM)

@@ -14,13 +14,15 @@ from typing import Any
 
 from aos.kernel.canonical import encode
 from aos.kernel.errors import Conflict, Integrity
-from aos.kernel.governance.audit.checkpoint import Checkpoint, Signer, run_origin, sign_checkpoint
+from aos.kernel.governance.audit.checkpoint import Checkpoint, run_origin, sign_checkpoint
 from aos.kernel.governance.audit.dossier import build_dossier
 from aos.kernel.governance.audit.records import SALT_SIZE, Fact, LogHead, Record, append
-from aos.services.storage.ports import Stale
+from aos.services.audit.keyring import Keyring
+from aos.services.storage import layout
+from aos.services.storage.ports import Blobs, Stale
 from aos.services.storage.storage import Storage
 
-HEADS = "logheads"
+HEADS = layout.LOG_HEADS
 _HEAD = "head"
 _CHECKPOINT = "checkpoint"
 BATCH_BYTES = 2 * 1024 * 1024
@@ -36,12 +38,17 @@ class Position:
 
 
 class RunLog:
-    """The logs of the runs of one tenant."""
+    """The logs of the runs of one tenant.
 
-    def __init__(self, storage: Storage, tenant: str, signer: Signer) -> None:
+    ``archive`` keeps each signed checkpoint where nobody can change or remove it for years: who could
+    rewrite a log and its head could not unsay what was signed of it before.
+    """
+
+    def __init__(self, storage: Storage, tenant: str, keyring: Keyring, archive: Blobs | None = None) -> None:
         self._storage = storage
         self._tenant = tenant
-        self._signer = signer
+        self._keyring = keyring
+        self._archive = archive
 
     async def append(self, run: str, expected_size: int, facts: Sequence[Fact]) -> int:
         """Put ``facts`` after the first ``expected_size`` records; return the log's size in records.
@@ -77,12 +84,14 @@ class RunLog:
         return await self._storage.logs.size(self._name(run))
 
     async def checkpoint(self, run: str) -> str:
-        """Sign the log as it stands, keep the checkpoint beside it, and return it."""
+        """Sign the log as it stands, keep the checkpoint in the archive and beside the log, and return it."""
         position = await self._position(run)
         head = position.head
         signed = await sign_checkpoint(
-            self._signer, Checkpoint(run_origin(self._tenant, run), head.size, head.root)
+            await self._keyring.signer(), Checkpoint(run_origin(self._tenant, run), head.size, head.root)
         )
+        if self._archive is not None:
+            await self._archive.put(layout.CHECKPOINTS, self._name(run), signed.encode())
         await self._storage.rows.upsert(HEADS, run, _CHECKPOINT, {"text": signed, "size": head.size})
         return signed
 

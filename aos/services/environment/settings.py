@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from aos.kernel.errors import InvalidSetting
@@ -17,6 +19,37 @@ _PREFIX = "AOS_"
 _CLIENT_ONLY = frozenset({"AOS_URL", "AOS_KEY"})
 """Read by the command line as a client of the API, not by the app."""
 
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_IN_VAULT = r"https://[^/@?#]+/{kind}/[0-9A-Za-z-]{{1,127}}"
+
+
+def _uuid(text: str) -> str:
+    if not _UUID.fullmatch(text):
+        raise ValueError("must be a UUID")
+    return text.lower()
+
+
+def _endpoint(url: str) -> str:
+    """Return an HTTPS URL without credentials, query or fragment, without a slash at its end."""
+    parts = urlsplit(url)
+    if parts.scheme != "https" or not parts.hostname or "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError("must be an https URL without credentials, query or fragment")
+    return url.rstrip("/")
+
+
+def _in_vault(kind: str) -> Callable[[str], str]:
+    def check(identifier: str) -> str:
+        if not re.fullmatch(_IN_VAULT.format(kind=kind), identifier):
+            raise ValueError(f"must be like https://VAULT.vault.azure.net/{kind}/NAME, without a version")
+        return identifier
+
+    return check
+
+
+Uuid = Annotated[str, AfterValidator(_uuid)]
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
+VaultKey = Annotated[str, AfterValidator(_in_vault("keys"))]
+VaultSecret = Annotated[str, AfterValidator(_in_vault("secrets"))]
 Usd = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -42,7 +75,71 @@ class Settings(BaseSettings):
     tenant_budget_usd: Usd | None = None
     """The limit of all runs of the tenant together; None: no limit of its own."""
     storage_connection: SecretStr | None = Field(default=None, validation_alias="AzureWebJobsStorage")
+    storage_tables_url: Endpoint | None = None
+    """With ``storage_blobs_url``, the account of the rows and values, reached by identity."""
+    storage_blobs_url: Endpoint | None = None
+    checkpoints_url: Endpoint | None = None
+    """The account, reached by identity, that keeps signed checkpoints so that nobody can change them."""
     service_bus_connection: SecretStr | None = Field(default=None, validation_alias="ServiceBusConnection")
+    service_bus_namespace: str | None = Field(
+        default=None, validation_alias="ServiceBusConnection__fullyQualifiedNamespace"
+    )
+    """The namespace's host name; reached by identity."""
+    identity_client_id: Uuid | None = None
+    """The client id of the user-assigned identity; None: whoever is signed in on this machine."""
+    signing_key: VaultKey | None = None
+    """The Key Vault key, without a version, that signs the audit; None: a file below ``data``."""
+    model_auth: Literal["key", "identity"] = "key"
+    """``identity``: the model is asked with a token of the process's identity, as Azure OpenAI takes it."""
+    model_api_key_secret: VaultSecret | None = None
+    """The Key Vault secret, without a version, that holds the model's key."""
+    auth_tenant_id: Uuid | None = None
+    """With ``auth_audience``, the Entra directory whose bearer tokens are taken beside API keys."""
+    auth_audience: str | None = None
+    """The client id of the app registration, or its ``api://`` URI."""
+    auth_authority: Endpoint = "https://login.microsoftonline.com"
+    read_only: bool = False
+    """A standby: what would change something is refused."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        """Refuse settings that contradict each other or make no sense alone."""
+        pairs = [
+            (
+                "AOS_STORAGE_TABLES_URL",
+                self.storage_tables_url,
+                "AOS_STORAGE_BLOBS_URL",
+                self.storage_blobs_url,
+            ),
+            ("AOS_AUTH_TENANT_ID", self.auth_tenant_id, "AOS_AUTH_AUDIENCE", self.auth_audience),
+        ]
+        for one, first, other, second in pairs:
+            if (first is None) != (second is None):
+                raise ValueError(f"{one} and {other} are given together or not at all")
+        if self.service_bus_connection is not None and self.service_bus_namespace is not None:
+            raise ValueError(
+                "ServiceBusConnection and ServiceBusConnection__fullyQualifiedNamespace exclude each other"
+            )
+        keys = (self.model_api_key, self.model_api_key_secret, self.model_auth == "identity" or None)
+        if sum(key is not None for key in keys) > 1:
+            raise ValueError(
+                "AOS_MODEL_API_KEY, AOS_MODEL_API_KEY_SECRET and AOS_MODEL_AUTH=identity exclude each other"
+            )
+        return self
+
+    @property
+    def needs_identity(self) -> bool:
+        """Whether something is reached by identity, without a key."""
+        return any(
+            (
+                self.storage == "azure" and self.storage_tables_url is not None,
+                self.service_bus_namespace is not None,
+                self.signing_key is not None,
+                self.checkpoints_url is not None,
+                self.model_auth == "identity",
+                self.model_api_key_secret is not None,
+            )
+        )
 
     @classmethod
     def settings_customise_sources(
@@ -74,12 +171,15 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        problems = [
-            f"{_setting_name(item['loc'])}: {item['msg']}" for item in error.errors(include_input=False)
-        ]
+        problems = [_problem(item) for item in error.errors(include_input=False)]
         raise InvalidSetting("; ".join(problems)) from None
 
 
-def _setting_name(location: tuple[int | str, ...]) -> str:
-    name = str(location[0]) if location else "settings"
+def _problem(item: Mapping[str, Any]) -> str:
+    """What is wrong with a setting, or with several together, whose message names them."""
+    message = str(item["msg"]).removeprefix("Value error, ")
+    return f"{_setting_name(str(item['loc'][0]))}: {message}" if item["loc"] else message
+
+
+def _setting_name(name: str) -> str:
     return f"{_PREFIX}{name.upper()}" if name in Settings.model_fields else name

@@ -14,7 +14,7 @@ from aos.kernel.errors import InvalidSetting
 
 
 class LocalSigner:
-    """Signs with a private key that lies in a file; makes the file on first use."""
+    """Signs with a private key that lies in a file; makes the file on first use. Its own keyring, too."""
 
     def __init__(self, key: ec.EllipticCurvePrivateKey) -> None:
         self._key = key
@@ -46,6 +46,14 @@ class LocalSigner:
         return self._key.public_key().public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         )
+
+    async def signer(self) -> LocalSigner:
+        """Return the key that signs now: there is one."""
+        return self
+
+    async def public_keys(self) -> bytes:
+        """Return its public key as PEM."""
+        return self.public_key_pem
 
     async def sign(self, data: bytes) -> bytes:
         """Return the DER signature, by ECDSA P-256, of the SHA-256 of ``data``."""

@@ -9,6 +9,12 @@ from pydantic import SecretStr
 
 from aos.kernel.errors import InvalidSetting
 from aos.services.inference.mock.client import MockModelClient
+from aos.services.inference.openai_compatible.keys import (
+    FixedKey,
+    IdentityToken,
+    ModelKeys,
+    header_value,
+)
 from aos.services.inference.ports import ModelClient
 
 type Provider = Literal["mock", "openai"]
@@ -23,9 +29,12 @@ def make_model_client(
     model: str | None = None,
     base_url: str | None = None,
     api_key: SecretStr | None = None,
+    keys: ModelKeys | None = None,
     api_version: str | None = None,
 ) -> ModelClient:
     """Make the configured client; `openai` imports its libraries only now (over a second).
+
+    ``keys`` give the key of each request where it is not the same for ever.
 
     Raises:
         InvalidSetting: `openai` lacks what it needs.
@@ -34,20 +43,24 @@ def make_model_client(
         case "mock":
             return MockModelClient()
         case "openai":
-            return _openai(model, base_url, api_key, api_version)
+            return _openai(
+                model, base_url, keys or (FixedKey(_fixed(api_key)) if api_key else None), api_version
+            )
         case _:
             assert_never(provider)
 
 
 def _openai(
-    model: str | None, base_url: str | None, api_key: SecretStr | None, api_version: str | None
+    model: str | None, base_url: str | None, keys: ModelKeys | None, api_version: str | None
 ) -> ModelClient:
     if not model:
         raise InvalidSetting("AOS_MODEL is missing: the provider `openai` needs a model or deployment name")
-    if base_url is None and not api_key:
+    if base_url is None and keys is None:
         raise InvalidSetting(
             "AOS_MODEL_API_KEY is missing: OpenAI needs a key; another endpoint is set by AOS_MODEL_BASE_URL"
         )
+    if base_url is None and isinstance(keys, IdentityToken):
+        raise InvalidSetting("AOS_MODEL_BASE_URL is missing: AOS_MODEL_AUTH=identity is for Azure OpenAI")
     if base_url is None and api_version is not None:
         raise InvalidSetting("AOS_MODEL_BASE_URL is missing: an api-version is of an Azure endpoint")
     if base_url is not None:
@@ -55,10 +68,7 @@ def _openai(
     from aos.services.inference.openai_compatible.client import OpenAICompatibleClient  # noqa: PLC0415
 
     return OpenAICompatibleClient(
-        model=model,
-        api_key=_header_value(api_key) if api_key else KEYLESS,
-        base_url=base_url,
-        api_version=api_version,
+        model=model, keys=keys or FixedKey(KEYLESS), base_url=base_url, api_version=api_version
     )
 
 
@@ -72,10 +82,5 @@ def _check_url(base_url: str) -> None:
         raise InvalidSetting(told)
 
 
-def _header_value(api_key: SecretStr) -> str:
-    # A key read from a file often ends in a line feed. The HTTP client would refuse the header at
-    # every call, and repeat it, key and all, in its error.
-    key = api_key.get_secret_value()
-    if not all("!" <= character <= "~" for character in key):
-        raise InvalidSetting("AOS_MODEL_API_KEY holds white space or characters beyond ASCII")
-    return key
+def _fixed(api_key: SecretStr) -> str:
+    return header_value(api_key, "AOS_MODEL_API_KEY")

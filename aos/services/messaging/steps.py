@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 from azure.servicebus.aio import ServiceBusClient
 
@@ -11,10 +12,10 @@ from aos.services.messaging.sender import QueueSender
 
 
 class ServiceBusStepQueue:
-    """The queue of steps in Service Bus."""
+    """The queue of steps in Service Bus; ``connect`` makes a client, again after a fault."""
 
-    def __init__(self, connection: str) -> None:
-        self._sender = QueueSender(lambda: ServiceBusClient.from_connection_string(connection), AGENT_STEPS)
+    def __init__(self, connect: Callable[[], ServiceBusClient]) -> None:
+        self._sender = QueueSender(connect, AGENT_STEPS)
 
     async def send(self, message: StepMessage, *, at: float | None = None) -> None:
         """Send a message, now or at a later time (unix seconds); return when the broker has it."""

@@ -21,6 +21,7 @@ from aos.kernel.agents.definition import Schema, ToolDefinition
 from aos.services.inference import Message, ModelRejected, ModelReply, ModelTruncated, ModelUnavailable, Role
 from aos.services.inference.messages import ToolCall
 from aos.services.inference.openai_compatible.client import OpenAICompatibleClient
+from aos.services.inference.openai_compatible.keys import FixedKey
 
 KEY = "sk-secret-key-0123456789"
 ASK = [Message(Role.SYSTEM, "Be brief."), Message(Role.USER, "What is the NPV?")]
@@ -41,7 +42,7 @@ async def client(endpoint: Endpoint, clock: MovedClock) -> AsyncIterator[OpenAIC
 def make_client(base_url: str, clock: MovedClock, **more: Any) -> OpenAICompatibleClient:
     return OpenAICompatibleClient(
         model="gpt-4o",
-        api_key=KEY,
+        keys=FixedKey(KEY),
         base_url=base_url,
         clock=clock,
         sleep=clock.sleep,
@@ -442,6 +443,6 @@ async def test_no_variable_of_the_sdk_moves_requests_elsewhere(
     assert endpoint.seen[0].body["model"] == "gpt-4o"
     assert endpoint.seen[0].headers["Authorization"] == f"Bearer {KEY}"
     # The default cannot be asked here: only where it would go can be seen.
-    default = OpenAICompatibleClient(model="gpt-4o", api_key=KEY)
+    default = OpenAICompatibleClient(model="gpt-4o", keys=FixedKey(KEY))
     assert str(default._sdk.base_url) == "https://api.openai.com/v1/"
     await default.close()

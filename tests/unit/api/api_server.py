@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import hashlib
 import json
-import socket
 import sqlite3
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.routing import Match
+from tls_server import listening
 
 from aos.api.app import create_app
 from aos.kernel.agents.definition import Effect
@@ -27,7 +27,7 @@ from aos.kernel.governance.effects import Act
 from aos.kernel.governance.policy import PolicyDecision, Verdict
 from aos.kernel.messaging.step_message import StepMessage
 from aos.services.effects.effects import EffectKey
-from aos.services.environment.clock import timestamp
+from aos.services.environment.clock import Clock, system_clock, timestamp
 from aos.services.environment.settings import Settings
 from aos.services.runs.approvals import Asked
 from aos.services.runs.run import RunStatus
@@ -204,7 +204,7 @@ def problem_of(response: httpx.Response) -> dict[str, Any]:
 @contextlib.asynccontextmanager
 async def serving(app: FastAPI) -> AsyncIterator[str]:
     """Serve the app on a free port; gives its URL."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with listening() as listener:
         config = uvicorn.Config(
             app, log_level="critical", lifespan="off", timeout_graceful_shutdown=1, access_log=False
         )
@@ -218,10 +218,10 @@ async def serving(app: FastAPI) -> AsyncIterator[str]:
 
 
 @contextlib.asynccontextmanager
-async def open_api(data: Path) -> AsyncIterator[Api]:
-    """Open a system in ``data`` and serve its API."""
+async def open_api(data: Path, clock: Clock = system_clock, **settings: Any) -> AsyncIterator[Api]:
+    """Open a system in ``data``, with these settings, and serve its API."""
     orchestrations, directory = Orchestrations(), Directory()
-    system = open_system(Settings(data=data), orchestrations, Queue())
+    system = open_system(Settings(data=data, **settings), orchestrations, Queue(), clock=clock)
     app = create_app(system, directory)
     keys = {role: (await system.keys.create(role, [role], "default"))[0] for role in ROLES}
     keys["stranger"] = (await system.keys.create("stranger", ROLES, "another"))[0]

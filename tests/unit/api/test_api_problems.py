@@ -25,6 +25,7 @@ EXPECTED = {
     errors.TooLarge: 413,
     errors.Unavailable: 503,
     errors.Integrity: 500,
+    errors.ReadOnly: 503,
     AlreadyExists: 409,
     Stale: 409,
 }

@@ -43,7 +43,7 @@ _NOTE = re.compile(
 
 
 class Signer(Protocol):
-    """Who can sign for the log; the private key may lie across the network."""
+    """One key that can sign for the log; its private half may lie across the network."""
 
     @property
     def public_key_pem(self) -> bytes:
@@ -135,12 +135,16 @@ def parse_checkpoint(text: str) -> SignedCheckpoint:
 def verify_checkpoint(text: str, public_key_pem: bytes) -> Checkpoint:
     """Return the checkpoint if the holder of this key signed it.
 
+    The PEM may hold several keys, as a signer has that changes its key from time to time: one of
+    them signed.
+
     Raises:
-        Integrity: if the text is malformed or the signature is not by this key.
-        InvalidInput: if the key is not a P-256 public key in PEM.
+        Integrity: if the text is malformed or the signature is not by any of these keys.
+        InvalidInput: if the PEM is anything but P-256 public keys.
     """
-    key, signed = load_public_key(public_key_pem), parse_checkpoint(text)
-    if signed.key_hash != _key_hash(key):
+    keys, signed = load_public_keys(public_key_pem), parse_checkpoint(text)
+    key = next((key for key in keys if _key_hash(key) == signed.key_hash), None)
+    if key is None:
         raise Integrity("the checkpoint was signed with another key than the one that is trusted")
     try:
         if signed.signature != _lower_s(signed.signature):
@@ -151,11 +155,21 @@ def verify_checkpoint(text: str, public_key_pem: bytes) -> Checkpoint:
     return signed.checkpoint
 
 
+def load_public_keys(pem: bytes) -> list[ec.EllipticCurvePublicKey]:
+    """Read one or more public keys, one after the other in the same PEM.
+
+    Raises:
+        InvalidInput: if there is none, or one is not a P-256 public key in PEM.
+    """
+    begin = b"-----BEGIN "
+    return [load_public_key(begin + block) for block in pem.split(begin)[1:]] or [load_public_key(pem)]
+
+
 def load_public_key(pem: bytes) -> ec.EllipticCurvePublicKey:
     """Read a public key.
 
     Raises:
-        InvalidInput: if it is not a P-256 public key in PEM.
+        InvalidInput: if it is not one P-256 public key in PEM.
     """
     try:
         key = serialization.load_pem_public_key(pem)

@@ -20,7 +20,7 @@ from aos.kernel.canonical import Json, encode
 from aos.kernel.errors import Integrity, InvalidInput
 from aos.kernel.governance.audit.checkpoint import (
     Checkpoint,
-    load_public_key,
+    load_public_keys,
     parse_checkpoint,
     run_origin,
     verify_checkpoint,
@@ -88,14 +88,15 @@ def build_dossier(tenant: str, run: str, records: Sequence[Record], checkpoint_t
 def verify_dossier(data: bytes, public_key_pem: bytes) -> Verified:
     """Check that this is the complete log of a run, as the holder of the key signed it.
 
-    The key comes from outside: whoever made the dossier up could have put any key inside.
+    The key comes from outside: whoever made the dossier up could have put any key inside. It may be
+    several, of a signer whose key changes: one of them signed.
 
     Raises:
         Integrity: if it is not; ``record`` in its details is the number of the first record that
             differs, or is missing, where that can be told, else None.
         InvalidInput: if the key is not a P-256 public key in PEM.
     """
-    load_public_key(public_key_pem)
+    load_public_keys(public_key_pem)
     header, lines, end = _open(data)
     checkpoint = _checkpoint_of(end, header)
     records = _read_chain(lines, header.run, end.last)

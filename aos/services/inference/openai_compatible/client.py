@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from http import HTTPStatus
 from typing import Any
 
 import agent_framework as af
@@ -19,6 +20,7 @@ from aos.kernel.agents.definition import Schema, ToolDefinition
 from aos.services.inference.messages import Message, ModelReply
 from aos.services.inference.openai_compatible import wire
 from aos.services.inference.openai_compatible.faults import PROVIDER, NotACompletion, classify
+from aos.services.inference.openai_compatible.keys import ModelKeys
 from aos.services.inference.ports import ModelTruncated, ModelUnavailable
 from aos.services.inference.tokens import input_bytes, tokens_for
 
@@ -26,6 +28,8 @@ OPENAI_URL = "https://api.openai.com/v1"
 CONNECT_S = 5.0
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 20.0
+_PLACEHOLDER = "placed-per-request"
+"""The SDK insists on some text; the HTTP client below puts the key in its place."""
 
 BYTES_PER_TOKEN = 2
 """Text has 3 to 4 bytes a token, dense JSON down to about 2."""
@@ -40,27 +44,46 @@ class _ChatClient(
     """The framework's client with its `gen_ai.*` telemetry, and without the layer that calls functions."""
 
 
-class _RedactingHttpClient(DefaultAsyncHttpxClient):
-    """Takes the key out of error bodies before anything can log, trace or raise them.
+class _KeyedHttpClient(DefaultAsyncHttpxClient):
+    """Puts the key into each request, and takes it out of error bodies before anything can log or raise them.
 
     Gateways are known to repeat the whole Authorization header in a 401.
     """
 
-    def __init__(self, api_key: str) -> None:
+    def __init__(self, keys: ModelKeys) -> None:
         super().__init__()
-        self._api_key = api_key.encode()
+        self._keys = keys
 
     async def send(self, request: httpx2.Request, **kwargs: Any) -> httpx2.Response:
-        response = await super().send(request, **kwargs)
-        if not response.is_error or not self._api_key or self._api_key not in await response.aread():
-            return response
-        headers = [
-            (name, value)
-            for name, value in response.headers.multi_items()
-            if name not in ("content-encoding", "content-length")
-        ]
-        content = response.content.replace(self._api_key, b"[redacted]")
-        return httpx2.Response(response.status_code, headers=headers, content=content, request=request)
+        key = await self._keys.key()
+        response = await super().send(_keyed(request, key), **kwargs)
+        if response.status_code == HTTPStatus.UNAUTHORIZED and self._keys.refused(key):
+            renewed = await self._keys.key()
+            if renewed != key:
+                await response.aclose()
+                key, response = renewed, await super().send(_keyed(request, renewed), **kwargs)
+        return await _redacted(response, key.encode())
+
+
+def _keyed(request: httpx2.Request, key: str) -> httpx2.Request:
+    """The request with the key where the SDK put its placeholder."""
+    if "api-key" in request.headers:
+        request.headers["api-key"] = key
+    else:
+        request.headers["Authorization"] = f"Bearer {key}"
+    return request
+
+
+async def _redacted(response: httpx2.Response, key: bytes) -> httpx2.Response:
+    if not response.is_error or not key or key not in await response.aread():
+        return response
+    headers = [
+        (name, value)
+        for name, value in response.headers.multi_items()
+        if name not in ("content-encoding", "content-length")
+    ]
+    content = response.content.replace(key, b"[redacted]")
+    return httpx2.Response(response.status_code, headers=headers, content=content, request=response.request)
 
 
 class OpenAICompatibleClient:
@@ -75,7 +98,7 @@ class OpenAICompatibleClient:
         self,
         *,
         model: str,
-        api_key: str,
+        keys: ModelKeys,
         base_url: str | None = None,
         api_version: str | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -83,7 +106,7 @@ class OpenAICompatibleClient:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.default_model = model
-        self._sdk = _sdk(api_key, base_url, api_version)
+        self._sdk = _sdk(keys, base_url, api_version)
         self._chat = _ChatClient(
             model=model,
             async_client=self._sdk,
@@ -169,20 +192,20 @@ class OpenAICompatibleClient:
         return max(backoff, asked_s or 0.0)
 
 
-def _sdk(api_key: str, base_url: str | None, api_version: str | None) -> AsyncOpenAI:
+def _sdk(keys: ModelKeys, base_url: str | None, api_version: str | None) -> AsyncOpenAI:
     # The deadline of a call is ours; retries are ours; and OPENAI_BASE_URL must not redirect us.
     timeout = httpx2.Timeout(None, connect=CONNECT_S)
-    http = _RedactingHttpClient(api_key)
+    http = _KeyedHttpClient(keys)
     if api_version is None:
         return AsyncOpenAI(
-            api_key=api_key,
+            api_key=_PLACEHOLDER,
             base_url=base_url or OPENAI_URL,
             timeout=timeout,
             max_retries=0,
             http_client=http,
         )
     return AsyncAzureOpenAI(
-        api_key=api_key,
+        api_key=_PLACEHOLDER,
         azure_endpoint=base_url or "",
         api_version=api_version,
         timeout=timeout,

@@ -58,17 +58,20 @@ def open_azure(access: ConnectionString | Identity) -> Storage:
     return Storage(AzureRows(tables), AzureBlobs(blobs), AzureLogs(blobs), close)
 
 
+def open_archive(blobs_url: str, credential: AsyncTokenCredential) -> AzureBlobs:
+    """Return the blobs of another account, whose container exists and lets nothing be changed.
+
+    For one event loop, and open for as long as the process lives.
+    """
+    service = BlobServiceClient(blobs_url, credential=credential, **_blob_options(CountingTransport()))
+    return AzureBlobs(service)
+
+
 def _clients(
     access: ConnectionString | Identity, for_tables: CountingTransport, for_blobs: CountingTransport
 ) -> tuple[TableServiceClient, BlobServiceClient]:
     table_options: dict[str, Any] = {"transport": for_tables, "retry_total": RETRIES}
-    blob_options: dict[str, Any] = {
-        "transport": for_blobs,
-        # The SDK's default waits 15 s before the first repetition.
-        "retry_policy": ExponentialRetry(0, 2, retry_total=RETRIES, random_jitter_range=1),
-        # One request a download: a value is verified as a whole, a log may grow between two requests.
-        "max_single_get_size": 2 * PIECE_BYTES,
-    }
+    blob_options = _blob_options(for_blobs)
     if isinstance(access, ConnectionString):
         secret = access.value.get_secret_value()
         return (
@@ -81,4 +84,14 @@ def _clients(
     )
 
 
-__all__ = ["ConnectionString", "Identity", "open_azure"]
+def _blob_options(transport: CountingTransport) -> dict[str, Any]:
+    return {
+        "transport": transport,
+        # The SDK's default waits 15 s before the first repetition.
+        "retry_policy": ExponentialRetry(0, 2, retry_total=RETRIES, random_jitter_range=1),
+        # One request a download: a value is verified as a whole, a log may grow between two requests.
+        "max_single_get_size": 2 * PIECE_BYTES,
+    }
+
+
+__all__ = ["ConnectionString", "Identity", "open_archive", "open_azure"]

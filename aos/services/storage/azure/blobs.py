@@ -24,17 +24,17 @@ class AzureBlobs:
         self._service = service
 
     async def put(self, container: str, owner: str, data: bytes) -> Ref:
-        """Keep ``data`` for ``owner``."""
+        """Keep ``data`` for ``owner``. What is there already is not written again: it may be immutable."""
         check_blob(container, owner)
         check_blob_size(len(data))
         ref = Ref(hashlib.sha256(data).hexdigest(), len(data))
         blob = self._blob(container, owner, ref)
         with explained(f"container {container}"):
             try:
-                await blob.upload_blob(data, overwrite=True)
+                await _insert(blob, data)
             except ResourceNotFoundError:
                 await ensure_container(self._service, container)
-                await blob.upload_blob(data, overwrite=True)
+                await _insert(blob, data)
         return ref
 
     async def get(self, container: str, owner: str, ref: Ref) -> bytes:
@@ -72,6 +72,14 @@ class AzureBlobs:
 
     def _blob(self, container: str, owner: str, ref: Ref) -> Any:
         return self._service.get_blob_client(container, f"{owner}/{ref.sha256}")
+
+
+async def _insert(blob: Any, data: bytes) -> None:
+    try:
+        await blob.upload_blob(data)
+    except ResourceExistsError as error:
+        if error_code(error) != "BlobAlreadyExists":
+            raise
 
 
 async def ensure_container(service: BlobServiceClient, container: str) -> None:
