@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from typing import Self
 
+from aos.local.servicebus.errors import BrokerError
 from aos.local.servicebus.journal import Statement
 from aos.local.servicebus.message import Message, State
 from aos.local.servicebus.rows import updated
 
 DEAD_LETTER_SUFFIX = "/$DeadLetterQueue"
+TRANSFER_DEAD_LETTER_SUFFIX = "/$Transfer/$DeadLetterQueue"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,11 @@ class DeadLettering:
         """The message was delivered as often as its entity allows."""
         description = f"Message could not be consumed after {attempts} delivery attempts."
         return cls(source, "MaxDeliveryCountExceeded", description)
+
+    @classmethod
+    def untransferable(cls, source: str, error: BrokerError) -> Self:
+        """The entity that the message is forwarded to did not take it."""
+        return cls(source, error.reason, error.description)
 
     def row(self, target: str, message: Message) -> Statement:
         """The statement that moves the message to the entity `target`."""

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from aos.local.servicebus.clock import Clock
-from aos.local.servicebus.errors import MessageNotFoundError
+from aos.local.servicebus.errors import EntityDisabledError, MessageNotFoundError
 from aos.local.servicebus.holdings import Holdings
 from aos.local.servicebus.journal import Journal
 from aos.local.servicebus.message import Message, State
 from aos.local.servicebus.peek_lock import PeekLock
+from aos.local.servicebus.space import Space
 from aos.local.servicebus.topology import EntitySettings
 
 _RETRY_MS = 1000
@@ -45,16 +46,24 @@ class Deliveries(PeekLock):
         clock: Clock,
         journal: Journal,
         parent: Holdings | None = None,
+        *,
+        space: Space | None = None,
     ) -> None:
-        super().__init__(name, settings, clock, journal, parent)
+        super().__init__(name, settings, clock, journal, parent, space=space)
         self._ready: list[int] = []
         self._consumers: deque[Consumer] = deque()
         self._retry_dispatch_ms: int | None = None
         self._dispatch_planned = False
 
     def attach(self, consumer: Consumer) -> None:
-        """Let a consumer compete for messages."""
+        """Let a consumer compete for messages. Raises EntityDisabledError."""
+        self.check_receivable()
         self._consumers.append(consumer)
+
+    def check_receivable(self) -> None:
+        """Raises EntityDisabledError if the entity's status forbids to receive."""
+        if not self.settings.status.receives:
+            raise EntityDisabledError(f"{self.name} is disabled: nothing can be received from it")
 
     def detach(self, consumer: Consumer) -> None:
         """The consumer takes no more; what it has locked stays locked."""

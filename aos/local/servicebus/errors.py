@@ -11,6 +11,11 @@ class BrokerError(Exception):
         super().__init__(description)
         self.description = description
 
+    @property
+    def reason(self) -> str:
+        """Why a message is a dead letter, if that is because of this error."""
+        return type(self).__name__.removesuffix("Error")
+
 
 class DecodeError(BrokerError):
     """Bytes that are not valid AMQP 1.0."""
@@ -73,6 +78,27 @@ class EntityExistsError(BrokerError):
 
     condition = "com.microsoft:entity-already-exists"
     status = 409
+
+
+class EntityDisabledError(BrokerError):
+    """The entity's status forbids to send to it, or to receive from it."""
+
+    condition = "com.microsoft:entity-disabled"
+    status = 403
+
+
+class QuotaExceededError(BrokerError):
+    """The entity holds as much as it may."""
+
+    condition = "amqp:resource-limit-exceeded"
+    status = 403
+
+
+class MaxTransferHopCountExceededError(BrokerError):
+    """A message was forwarded from entity to entity too often."""
+
+    condition = "amqp:not-allowed"
+    status = 400
 
 
 class MessageNotFoundError(BrokerError):

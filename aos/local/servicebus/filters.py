@@ -1,4 +1,4 @@
-"""Rules of subscriptions: named filters, and correlation filters; sql_filter.py has the SQL ones.
+"""Filters of subscriptions, and those that correlate; sql_filter.py has the SQL ones.
 
 A filter is a function from a message's properties to True, False or None (unknown, as in SQL); a
 message matches when it gives True.
@@ -48,14 +48,6 @@ class Filter:
     def matches(self, properties: Properties) -> bool:
         """Whether the condition is true, not false or unknown."""
         return self.evaluate(properties) is True
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """A named filter."""
-
-    name: str
-    filter: Filter
 
 
 def correlation_filter(user: Mapping[str, Any], **system: Any) -> Filter:

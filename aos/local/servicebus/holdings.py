@@ -10,16 +10,20 @@ from abc import ABC, abstractmethod
 from aos.local.servicebus import journal as sql
 from aos.local.servicebus.clock import Alarm, Clock
 from aos.local.servicebus.dead_letters import DeadLettering
-from aos.local.servicebus.errors import MessageNotFoundError
+from aos.local.servicebus.errors import BrokerError, MessageNotFoundError
 from aos.local.servicebus.intake import Destination, Intake, Origin, run
 from aos.local.servicebus.journal import Journal, Statement
 from aos.local.servicebus.message import Message, State
 from aos.local.servicebus.rows import deleted, updated
+from aos.local.servicebus.space import MessageTable, Space
 from aos.local.servicebus.topology import EntitySettings
 
 
 class Holdings(ABC):
-    """The messages of one entity; a dead-letter sub-queue counts on with its parent's numbers."""
+    """The messages of one entity; a dead-letter sub-queue counts on with its parent's numbers.
+
+    `space` is that of the topic, for a subscription; a sub-queue shares its parent's.
+    """
 
     def __init__(
         self,
@@ -28,15 +32,20 @@ class Holdings(ABC):
         clock: Clock,
         journal: Journal,
         parent: "Holdings | None" = None,
+        *,
+        space: Space | None = None,
     ) -> None:
         self.name = name
         self.settings = settings
         self.clock = clock
         self.forward: Destination | None = None
         self.dead_letters: Holdings | None = None
+        self.transfer_dead_letters: Holdings | None = None
+        shared = space if parent is None else parent.space
+        self.space: Space = shared or Space(name, settings.max_megabytes)
         self._journal = journal
         self._parent = parent
-        self._messages: dict[int, Message] = {}
+        self._messages = MessageTable(self.space)
         self._scheduled: list[tuple[int, int]] = []
         self._expiring: list[tuple[int, int]] = []
         self._alarm = Alarm(clock, self._tick)
@@ -106,22 +115,32 @@ class Holdings(ABC):
                 self._pass_on(self.forward, message)
 
     def _forget(self, message: Message) -> None:
-        self._messages.pop(message.sequence_number, None)
+        self._messages.discard(message.sequence_number)
         message.lock_token = None
 
     def _pass_on(self, forward: Destination, message: Message) -> None:
         """A dead letter goes on, or a scheduled message whose time has come."""
-        intake = Intake([deleted(message)])
+        intake = Intake()
         origin = Origin(
             message.sequence_number,
             message.dead_letter_source,
             message.dead_letter_reason,
             message.dead_letter_description,
         )
-        forward.take_in(message.content, intake, 0, origin)
-        self._journal.record(intake.written())
+        try:
+            forward.take_in(message.content, intake, 0, origin)
+        except BrokerError as error:
+            run(intake.refused)
+            self._not_passed_on(message, error)
+            return
+        self._journal.record([deleted(message), *intake.written()])
         self._forget(message)
         run(intake.accepted)
+
+    def _not_passed_on(self, message: Message, error: BrokerError) -> None:
+        """The entity that it is forwarded to does not take it."""
+        assert self.transfer_dead_letters is not None, f"{self.name} has a destination that refuses"
+        self._move_now(message, self.transfer_dead_letters, DeadLettering.untransferable(self._source, error))
 
     def _activate_scheduled(self, now_ms: int) -> None:
         while self._scheduled and self._scheduled[0][0] <= now_ms:
@@ -157,7 +176,7 @@ class Holdings(ABC):
     def _expire(self, message: Message) -> None:
         """A message's time to live is over."""
         if self.settings.dead_letter_on_expiration and self.dead_letters is not None:
-            self._move_now(message, DeadLettering.expired(self._source))
+            self._move_now(message, self.dead_letters, DeadLettering.expired(self._source))
         else:
             self._journal.record([deleted(message)])
             self._forget(message)
@@ -167,19 +186,17 @@ class Holdings(ABC):
         """What its dead letters say they come from."""
         return self._parent.name if self._parent else self.name
 
-    def _dead_letter_intake(self, message: Message, why: DeadLettering) -> Intake:
-        """What moves a message to the dead letters, which may forward it."""
-        target = self.dead_letters
-        assert target is not None
+    def _move(self, message: Message, target: "Holdings", why: DeadLettering) -> Intake:
+        """What moves a message to dead letters, which may forward it."""
 
         def moved() -> None:
-            self._messages.pop(message.sequence_number, None)
+            self._messages.discard(message.sequence_number)
             why.mark(message)
             target._add(message)
 
         return Intake([why.row(target.name, message)], [moved])
 
-    def _move_now(self, message: Message, why: DeadLettering) -> None:
-        intake = self._dead_letter_intake(message, why)
+    def _move_now(self, message: Message, target: "Holdings", why: DeadLettering) -> None:
+        intake = self._move(message, target, why)
         self._journal.record(intake.statements)
         run(intake.accepted)

@@ -21,6 +21,14 @@ class Intake:
     sequence_numbers: list[int] = field(default_factory=list)
     sequences: dict[str, int] = field(default_factory=dict)
 
+    def absorb(self, other: "Intake") -> None:
+        """Everything of another one belongs to this one, but for its answer to a sender."""
+        self.statements += other.statements
+        self.accepted += other.accepted
+        self.refused += other.refused
+        self.earlier += other.earlier
+        self.sequences |= other.sequences
+
     def written(self) -> list[Statement]:
         """All that is to be written, with the last sequence number of each entity once."""
         return self.statements + [(PUT_SEQUENCE, last) for last in self.sequences.items()]
@@ -34,6 +42,7 @@ class Origin:
     dead_letter_source: str | None = None
     dead_letter_reason: str | None = None
     dead_letter_description: str | None = None
+    hops: int = 1  # how often it was forwarded
 
 
 class Destination(Protocol):

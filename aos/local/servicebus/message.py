@@ -5,8 +5,8 @@ A message is kept as the bytes that came in. Sending it on copies the sections t
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
@@ -80,22 +80,28 @@ class Content:
             position = end
         return content
 
-    def with_message_id(self, message_id: str) -> "Content":
-        """The same message with an id: the broker gives one to a message that has none."""
-        values = [encode(message_id)]
+    def with_properties(self, changes: Mapping[str, str | None]) -> "Content":
+        """The same message with some fields of its properties section set."""
+        values = [b"\x40"] * len(_PROPERTY_NAMES)
         if self.properties_bytes:
-            values += list_items(self.properties_bytes, _section_start(self.properties_bytes, 0)[1])[1:]
-        properties = b"\x00\x53\x73" + encoded_list(values)
-        start = self._bare_start()
-        return Content.parse(self.raw[:start] + properties + self.raw[start + len(self.properties_bytes) :])
+            given = list_items(self.properties_bytes, _section_start(self.properties_bytes, 0)[1])
+            values[: len(given)] = given
+        for name, value in changes.items():
+            values[_PROPERTY_NAMES.index(name)] = encode(value)
+        return self._with_bare(b"\x00\x53\x73" + encoded_list(values), self.application_bytes)
 
-    def with_application_properties(self, changes: Mapping[str, Any]) -> "Content":
+    def with_application_properties(
+        self, changes: Mapping[str, Any], removed: Collection[str] = ()
+    ) -> "Content":
         """The same message with some application properties set. Raises MessageTooLargeError."""
-        application = _merged(self.application_bytes, changes)
-        bare = self.properties_bytes + application + self.body_bytes
-        raw = self.raw[: self._bare_start()] + bare
-        check_size(len(raw), MAX_MESSAGE_BYTES)
-        return Content.parse(raw)
+        application = _merged(self.application_bytes, changes, removed)
+        content = self._with_bare(self.properties_bytes, application)
+        check_size(len(content.raw), MAX_MESSAGE_BYTES)
+        return content
+
+    def _with_bare(self, properties: bytes, application: bytes) -> "Content":
+        bare = properties + application + self.body_bytes
+        return Content.parse(self.raw[: self._bare_start()] + bare)
 
     def _bare_start(self) -> int:
         """Where the sections that the sender owns begin: that of the properties, if there is one."""
@@ -202,6 +208,10 @@ class Message:
     dead_letter_source: str | None = None
     dead_letter_reason: str | None = None
     dead_letter_description: str | None = None
+    size: int = field(init=False)  # bytes, as it came in
+
+    def __post_init__(self) -> None:
+        self.size = len(self.content.raw)
 
     @property
     def expires_ms(self) -> int | None:
@@ -303,10 +313,10 @@ def build_message(
     return b"".join(map(encode, sections))
 
 
-def _merged(section: bytes, changes: Mapping[str, Any]) -> bytes:
-    """A section of application properties (or none, b"") with some of them set."""
+def _merged(section: bytes, changes: Mapping[str, Any], removed: Collection[str] = ()) -> bytes:
+    """A section of application properties (or none, b"") with some of them set, and some removed."""
     pairs = map_pairs(section, _section_start(section, 0)[1]) if section else []
-    kept = [pair for key, pair in pairs if key not in changes]
+    kept = [pair for key, pair in pairs if key not in changes and key not in removed]
     new = [encode(key) + encode(value) for key, value in changes.items()]
     return b"\x00\x53\x74" + encode_map(kept + new)
 

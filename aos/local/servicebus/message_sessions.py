@@ -20,10 +20,12 @@ from aos.local.servicebus.errors import (
     SessionCannotBeLockedError,
     SessionLockLostError,
 )
+from aos.local.servicebus.holdings import Holdings
 from aos.local.servicebus.journal import Journal
 from aos.local.servicebus.message import Message, State
 from aos.local.servicebus.queues import Queue
 from aos.local.servicebus.rows import updated
+from aos.local.servicebus.space import Space
 from aos.local.servicebus.topology import EntitySettings
 
 
@@ -49,8 +51,17 @@ class MessageSession:
 class SessionQueue(Queue):
     """A queue that requires sessions."""
 
-    def __init__(self, name: str, settings: EntitySettings, clock: Clock, journal: Journal) -> None:
-        super().__init__(name, settings, clock, journal)
+    def __init__(
+        self,
+        name: str,
+        settings: EntitySettings,
+        clock: Clock,
+        journal: Journal,
+        parent: Holdings | None = None,
+        *,
+        space: Space | None = None,
+    ) -> None:
+        super().__init__(name, settings, clock, journal, parent, space=space)
         self._sessions: dict[str, MessageSession] = {}
         self._waiting: deque[tuple[SessionConsumer, asyncio.Future[str]]] = deque()
 
@@ -62,6 +73,7 @@ class SessionQueue(Queue):
         The future fails with SessionCannotBeLockedError when another consumer holds the one named, and
         with OperationTimeoutError when none becomes available in time.
         """
+        self.check_receivable()
         loop = asyncio.get_running_loop()
         result: asyncio.Future[str] = loop.create_future()
         if session_id is None:

@@ -4,13 +4,14 @@ from dataclasses import replace
 from typing import Any
 
 from aos.local.servicebus.clock import Clock
-from aos.local.servicebus.dead_letters import DEAD_LETTER_SUFFIX
+from aos.local.servicebus.dead_letters import DEAD_LETTER_SUFFIX, TRANSFER_DEAD_LETTER_SUFFIX
 from aos.local.servicebus.errors import DatabaseError, DecodeError, EntityNotFoundError, NotAllowedError
 from aos.local.servicebus.intake import Destination
 from aos.local.servicebus.journal import Journal
 from aos.local.servicebus.message import Content, Message, State
 from aos.local.servicebus.message_sessions import SessionQueue
 from aos.local.servicebus.queues import Queue
+from aos.local.servicebus.space import Space
 from aos.local.servicebus.topic import Fanout, Subscription
 from aos.local.servicebus.topology import EntitySettings, TopicDefinition, Topology
 
@@ -58,39 +59,48 @@ class Namespace:
         return self.queue(path) if topic is None else topic
 
     def destination(self, path: str) -> Destination:
-        """What can be sent to. Raises EntityNotFoundError, or NotAllowedError for a subscription."""
+        """What can be sent to.
+
+        Raises EntityNotFoundError, NotAllowedError for a subscription, EntityDisabledError.
+        """
         lower = path.lower()
         if lower not in self._topics and (lower.endswith(DEAD_LETTER_SUFFIX.lower()) or _BELOW in lower):
             self.queue(path)
             raise NotAllowedError(f"{path}: messages are sent to queues and topics only")
-        return self.holder(path)
+        found = self.holder(path)
+        found.check_sendable()
+        return found
 
     def stop(self) -> None:
         """No entity wakes up any more."""
         for queue in (*self._queues.values(), *self._topics.values()):
             queue.stop()
 
-    def _add_queue(self, name: str, settings: EntitySettings) -> Queue:
+    def _add_queue(self, name: str, settings: EntitySettings, space: Space | None = None) -> Queue:
         kind = SessionQueue if settings.requires_session else Queue
-        queue = kind(name, settings, self._clock, self._journal)
-        plain = EntitySettings(lock_ms=settings.lock_ms)
-        dead_name = name + DEAD_LETTER_SUFFIX
-        queue.dead_letters = Queue(dead_name, plain, self._clock, self._journal, parent=queue)
+        queue = kind(name, settings, self._clock, self._journal, space=space)
         self._queues[name.lower()] = queue
-        self._queues[dead_name.lower()] = queue.dead_letters
+        queue.transfer_dead_letters = self._add_sub_queue(queue, TRANSFER_DEAD_LETTER_SUFFIX)
+        queue.dead_letters = self._add_sub_queue(queue, DEAD_LETTER_SUFFIX)
+        queue.dead_letters.transfer_dead_letters = queue.transfer_dead_letters
         return queue
 
+    def _add_sub_queue(self, queue: Queue, suffix: str) -> Queue:
+        settings = EntitySettings(lock_ms=queue.settings.lock_ms, status=queue.settings.status)
+        sub_queue = Queue(queue.name + suffix, settings, self._clock, self._journal, parent=queue)
+        self._queues[sub_queue.name.lower()] = sub_queue
+        return sub_queue
+
     def _add_topic(self, definition: TopicDefinition) -> None:
+        topic = Queue(definition.name, definition.settings, self._clock, self._journal)
         subscriptions = []
         for each in definition.subscriptions:
-            lifetimes = [each.settings.default_ttl_ms, definition.default_ttl_ms]
+            lifetimes = [each.settings.default_ttl_ms, definition.settings.default_ttl_ms]
             given = [lifetime for lifetime in lifetimes if lifetime is not None]
             settings = replace(each.settings, default_ttl_ms=min(given, default=None))
-            queue = self._add_queue(f"{definition.name}/Subscriptions/{each.name}", settings)
+            queue = self._add_queue(f"{definition.name}/Subscriptions/{each.name}", settings, topic.space)
             subscriptions.append(Subscription(queue, each.rules, self._journal))
             self._subscriptions[queue.name.lower()] = subscriptions[-1]
-        settings = EntitySettings(duplicate_window_ms=definition.duplicate_window_ms)
-        topic = Queue(definition.name, settings, self._clock, self._journal)
         topic.forward = Fanout(subscriptions)
         self._topics[definition.name.lower()] = topic
 

@@ -18,6 +18,7 @@ from aos.local.servicebus.intake import Intake, run
 from aos.local.servicebus.journal import Journal, Statement, then
 from aos.local.servicebus.message import Message, State
 from aos.local.servicebus.rows import deleted, rewritten, updated
+from aos.local.servicebus.space import Space
 from aos.local.servicebus.topology import EntitySettings
 
 
@@ -34,8 +35,10 @@ class PeekLock(Holdings):
         clock: Clock,
         journal: Journal,
         parent: Holdings | None = None,
+        *,
+        space: Space | None = None,
     ) -> None:
-        super().__init__(name, settings, clock, journal, parent)
+        super().__init__(name, settings, clock, journal, parent, space=space)
         self._locked: OrderedDict[bytes, Message] = OrderedDict()
 
     def complete(self, token: bytes) -> "asyncio.Future[None]":
@@ -73,13 +76,14 @@ class PeekLock(Holdings):
         properties: Mapping[str, Any] | None = None,
     ) -> "asyncio.Future[None]":
         """Move the message to the dead-letter sub-queue."""
-        if self.dead_letters is None:
+        target = self.dead_letters
+        if target is None:
             return _failed(NotAllowedError(f"{self.name}: a dead letter cannot be dead-lettered again"))
         why = DeadLettering(self._source, reason, description)
         moves: list[Intake] = []
 
         def written(message: Message) -> list[Statement]:
-            moves.append(self._dead_letter_intake(message, why))
+            moves.append(self._move(message, target, why))
             return moves[0].statements
 
         return self._settle(token, written, lambda _message: run(moves[0].accepted), properties)
@@ -132,7 +136,7 @@ class PeekLock(Holdings):
 
     def _lock_committed(self, message: Message, *, remove: bool) -> None:
         if remove:
-            self._messages.pop(message.sequence_number, None)
+            self._messages.discard(message.sequence_number)
             message.lock_token = None
         elif message.lock_token is not None:
             self._locked[message.lock_token] = message
@@ -186,16 +190,16 @@ class PeekLock(Holdings):
 
     def _give_back_counted(self, message: Message) -> None:
         message.delivery_count += 1
-        if self._exhausted(message):
-            self._bury_exhausted(message)
-        else:
+        if not self._bury_exhausted(message):
             self._give_back(message)
 
-    def _exhausted(self, message: Message) -> bool:
-        return self.dead_letters is not None and message.delivery_count >= self.settings.max_delivery_count
-
-    def _bury_exhausted(self, message: Message) -> None:
-        self._move_now(message, DeadLettering.undeliverable(self._source, message.delivery_count))
+    def _bury_exhausted(self, message: Message) -> bool:
+        """Dead-letter a message that was delivered as often as it may be; whether it was."""
+        target = self.dead_letters
+        if target is None or message.delivery_count < self.settings.max_delivery_count:
+            return False
+        self._move_now(message, target, DeadLettering.undeliverable(self._source, message.delivery_count))
+        return True
 
     def _expire_locks(self, now_ms: int) -> None:
         while self._locked:

@@ -1,12 +1,12 @@
-"""SQL filters: Service Bus's subset of SQL-92 conditions, compiled into closures.
+"""SQL expressions, and filters made of them: Service Bus's subset of SQL-92, compiled into closures.
 
 Comparing what is missing or of another type gives None (unknown), and so does everything built on it.
 """
 
 import operator
-import re
+import uuid
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 from aos.local.servicebus.filters import (
     SYSTEM_NAMES,
@@ -17,18 +17,8 @@ from aos.local.servicebus.filters import (
     comparable,
     plain,
 )
+from aos.local.servicebus.sql_tokens import Tokens
 
-_TOKEN = re.compile(
-    r"""\s*(?:
-      (?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
-    | [Nn]?'(?P<string>(?:[^']|'')*)'
-    | \[(?P<bracket>(?:[^\]]|\]\])+)\]
-    | "(?P<quoted>(?:[^"]|"")+)"
-    | (?P<word>[A-Za-z_@][A-Za-z0-9_]*)
-    | (?P<sign><>|!=|<=|>=|[=<>()+\-*/%,.])
-    )""",
-    re.VERBOSE,
-)
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq,
     "<>": operator.ne,
@@ -45,86 +35,80 @@ _ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
     "/": operator.truediv,
     "%": operator.mod,
 }
+_FUNCTIONS = ("newid", "p", "property")
 _MAX_DEPTH = 32
 
 
 def sql_filter(text: str) -> Filter:
     """Compile an expression. Raises FilterError, saying where."""
-    parser = _Parser(text)
+    parser = Parser(text)
     evaluate = parser.disjunction(0)
     parser.expect_end()
     return Filter(evaluate, text)
 
 
-class _Parser:
+class Parser(Tokens):
     """Recursive descent; each method compiles one level of precedence into a closure."""
 
-    def __init__(self, text: str) -> None:
-        self._tokens = _tokenize(text)
-        self._index = 0
-
-    def expect_end(self) -> None:
-        if self._index < len(self._tokens):
-            self._fail("the end")
-
     def disjunction(self, depth: int) -> Evaluate:
+        """Take an expression. Raises FilterError."""
         if depth > _MAX_DEPTH:
             raise FilterError(f"the expression nests deeper than {_MAX_DEPTH}")
         left = self._conjunction(depth)
-        while self._word("or"):
+        while self.word("or"):
             left = _either(left, self._conjunction(depth))
         return left
 
     def _conjunction(self, depth: int) -> Evaluate:
         left = self._negation(depth)
-        while self._word("and"):
+        while self.word("and"):
             left = _both(left, self._negation(depth))
         return left
 
     def _negation(self, depth: int) -> Evaluate:
         if depth > _MAX_DEPTH:
             raise FilterError(f"the expression nests deeper than {_MAX_DEPTH}")
-        return _negated(self._negation(depth + 1)) if self._word("not") else self._predicate(depth)
+        return _negated(self._negation(depth + 1)) if self.word("not") else self._predicate(depth)
 
     def _predicate(self, depth: int) -> Evaluate:
-        if self._word("exists"):
+        if self.word("exists"):
             return self._exists()
         left = self._sum(depth)
         for sign, compare in _COMPARE.items():
-            if self._sign(sign):
+            if self.sign(sign):
                 return _compared(compare, left, self._sum(depth))
-        if self._word("is"):
-            negative = self._word("not")
-            self._need_word("null")
+        if self.word("is"):
+            negative = self.word("not")
+            self.need_word("null")
             return _is_null(left, negative)
-        negative = self._word("not")
-        if self._word("like"):
+        negative = self.word("not")
+        if self.word("like"):
             test = self._like(left, depth)
-        elif self._word("in"):
+        elif self.word("in"):
             test = self._in(left, depth)
         elif negative:
-            self._fail("LIKE or IN")
+            self.fail("LIKE or IN")
         else:
             return left
         return _negated(test) if negative else test
 
     def _exists(self) -> Evaluate:
-        self._need_sign("(")
-        kind, name = self._property_name()
-        self._need_sign(")")
+        self.need_sign("(")
+        kind, name = self.property_name()
+        self.need_sign(")")
         return lambda properties: _lookup(properties, kind, name) is not None
 
     def _like(self, left: Evaluate, depth: int) -> Evaluate:
         pattern = self._sum(depth)
-        escape = self._sum(depth) if self._word("escape") else None
+        escape = self._sum(depth) if self.word("escape") else None
         return _like(left, pattern, escape)
 
     def _in(self, left: Evaluate, depth: int) -> Evaluate:
-        self._need_sign("(")
+        self.need_sign("(")
         choices = [self._sum(depth)]
-        while self._sign(","):
+        while self.sign(","):
             choices.append(self._sum(depth))
-        self._need_sign(")")
+        self.need_sign(")")
         test = _compared(operator.eq, left, choices[0])
         for choice in choices[1:]:
             test = _either(test, _compared(operator.eq, left, choice))
@@ -132,103 +116,53 @@ class _Parser:
 
     def _sum(self, depth: int) -> Evaluate:
         left = self._product(depth)
-        while sign := self._one_of("+-"):
+        while sign := self.one_of("+-"):
             left = _calculated(_ARITHMETIC[sign], left, self._product(depth))
         return left
 
     def _product(self, depth: int) -> Evaluate:
         left = self._unary(depth)
-        while sign := self._one_of("*/%"):
+        while sign := self.one_of("*/%"):
             left = _calculated(_ARITHMETIC[sign], left, self._unary(depth))
         return left
 
     def _unary(self, depth: int) -> Evaluate:
         if depth > _MAX_DEPTH:
             raise FilterError(f"the expression nests deeper than {_MAX_DEPTH}")
-        if self._sign("-"):
+        if self.sign("-"):
             return _calculated(operator.sub, _constant(0), self._unary(depth + 1))
-        if self._sign("+"):
+        if self.sign("+"):
             return self._unary(depth + 1)
-        if self._sign("("):
+        if self.sign("("):
             inner = self.disjunction(depth + 1)
-            self._need_sign(")")
+            self.need_sign(")")
             return inner
-        return self._operand()
+        return self._operand(depth)
 
-    def _operand(self) -> Evaluate:
-        kind, text, _ = self._peek()
+    def _operand(self, depth: int) -> Evaluate:
+        kind, text, _ = self.peek()
         if kind == "number":
-            self._index += 1
+            self.advance()
             return _constant(int(text) if text.isdecimal() else float(text))
         if kind == "string":
-            self._index += 1
+            self.advance()
             return _constant(text.replace("''", "'"))
         constants = {"true": True, "false": False, "null": None}
         if kind == "word" and text.lower() in constants:
-            self._index += 1
+            self.advance()
             return _constant(constants[text.lower()])
-        scope, name = self._property_name()
+        scope, name = self.property_name()
+        if scope == "user" and name.lower() in _FUNCTIONS and self.sign("("):
+            return self._function(name.lower(), depth + 1)
         return lambda properties: _lookup(properties, scope, name)
 
-    def _property_name(self) -> tuple[str, str]:
-        name = self._name()
-        if name.lower() in ("sys", "user") and self._sign("."):
-            scope, name = name.lower(), self._name()
-            if scope == "sys" and name.lower() not in SYSTEM_NAMES:
-                raise FilterError(f"there is no system property sys.{name}")
-            return scope, name
-        return "user", name
-
-    def _name(self) -> str:
-        kind, text, _ = self._peek()
-        if kind not in ("word", "bracket", "quoted"):
-            self._fail("a property")
-        self._index += 1
-        return text.replace("]]", "]") if kind == "bracket" else text.replace('""', '"')
-
-    def _peek(self) -> tuple[str, str, int]:
-        return self._tokens[self._index] if self._index < len(self._tokens) else ("end", "", -1)
-
-    def _word(self, word: str) -> bool:
-        kind, text, _ = self._peek()
-        found = kind == "word" and text.lower() == word
-        self._index += found
-        return found
-
-    def _sign(self, sign: str) -> bool:
-        found = self._peek()[:2] == ("sign", sign)
-        self._index += found
-        return found
-
-    def _one_of(self, signs: str) -> str:
-        return next((sign for sign in signs if self._sign(sign)), "")
-
-    def _need_sign(self, sign: str) -> None:
-        if not self._sign(sign):
-            self._fail(repr(sign))
-
-    def _need_word(self, word: str) -> None:
-        if not self._word(word):
-            self._fail(word.upper())
-
-    def _fail(self, wanted: str) -> NoReturn:
-        _, text, position = self._peek()
-        where = "at the end" if position < 0 else f"at character {position + 1}, before {text!r}"
-        raise FilterError(f"expected {wanted} {where}")
-
-
-def _tokenize(text: str) -> list[tuple[str, str, int]]:
-    tokens = []
-    position = 0
-    end = len(text.rstrip())
-    while position < end:
-        match = _TOKEN.match(text, position)
-        if match is None or match.lastgroup is None:
-            start = position + len(text[position:]) - len(text[position:].lstrip())
-            raise FilterError(f"cannot read {text[start:end][:20]!r} at character {start + 1}")
-        tokens.append((match.lastgroup, match[match.lastgroup], match.start(match.lastgroup)))
-        position = match.end()
-    return tokens
+    def _function(self, name: str, depth: int) -> Evaluate:
+        if name == "newid":
+            self.need_sign(")")
+            return lambda _properties: str(uuid.uuid4())
+        argument = self._sum(depth)
+        self.need_sign(")")
+        return lambda properties: _lookup(properties, "user", str(argument(properties)))
 
 
 def _lookup(properties: Properties, scope: str, name: str) -> Any:

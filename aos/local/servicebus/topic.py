@@ -4,15 +4,20 @@ from collections.abc import Iterable
 
 from aos.local.servicebus.decoding import decode
 from aos.local.servicebus.encoding import encode
-from aos.local.servicebus.errors import BrokerError, DatabaseError, EntityExistsError, EntityNotFoundError
-from aos.local.servicebus.filters import MATCH_ALL, Properties, Rule
+from aos.local.servicebus.errors import (
+    BrokerError,
+    DatabaseError,
+    EntityExistsError,
+    EntityNotFoundError,
+    MessageTooLargeError,
+)
+from aos.local.servicebus.filters import Properties
 from aos.local.servicebus.intake import Intake, Origin
 from aos.local.servicebus.journal import PUT_RULE, Journal
 from aos.local.servicebus.message import Content, dead_letter_properties
 from aos.local.servicebus.queues import Queue
 from aos.local.servicebus.rule_management import description_of, parse_rule
-
-_DEFAULT_RULE = Rule("$Default", MATCH_ALL)
+from aos.local.servicebus.rules import DEFAULT_RULE, Rule
 
 
 class Subscription:
@@ -24,7 +29,7 @@ class Subscription:
     def __init__(self, queue: Queue, rules: tuple[Rule, ...], journal: Journal) -> None:
         self.queue = queue
         self._journal = journal
-        self._rules = {rule.name.lower(): rule for rule in rules or (_DEFAULT_RULE,)}
+        self._rules = {rule.name.lower(): rule for rule in rules or (DEFAULT_RULE,)}
         rows = journal.rows("SELECT name, description FROM rules WHERE entity=?", queue.name.lower())
         for name, description in rows:
             self._rules.pop(name, None)
@@ -36,9 +41,24 @@ class Subscription:
         """The rules, by name."""
         return [self._rules[key] for key in sorted(self._rules)]
 
-    def wants(self, properties: Properties) -> bool:
-        """Whether a rule matches."""
-        return any(rule.filter.matches(properties) for rule in self._rules.values())
+    def take_in(
+        self, content: Content, properties: Properties, intake: Intake, origin: Origin | None
+    ) -> None:
+        """Add one copy for all rules without an action that match, and one for each with an action."""
+        if not self.queue.settings.status.sends:
+            return
+        matching = [rule for rule in self._rules.values() if rule.filter.matches(properties)]
+        if any(rule.action is None for rule in matching):
+            self.queue.take_in(content, intake, 0, origin)
+        for rule in matching:
+            if rule.action is None:
+                continue
+            try:
+                changed = rule.copy(content, properties)
+            except MessageTooLargeError as error:
+                self.queue.take_in_dead(content, intake, origin, error)
+            else:
+                self.queue.take_in(changed, intake, 0, origin)
 
     async def add(self, rule: Rule) -> None:
         """Add a rule for good. Raises EntityExistsError."""
@@ -75,13 +95,12 @@ class Fanout:
     def take_in(
         self, content: Content, intake: Intake, scheduled_ms: int, origin: Origin | None = None
     ) -> None:
-        """Add one copy for each subscription that wants the message."""
+        """Add the copies that the subscriptions want of the message."""
         application = content.application_properties()
         if origin is not None:
             application |= dead_letter_properties(origin.dead_letter_reason, origin.dead_letter_description)
         properties = Properties(content.property_fields(), application)
         taken = len(intake.sequence_numbers)
         for subscription in self._subscriptions:
-            if subscription.wants(properties):
-                subscription.queue.take_in(content, intake, scheduled_ms, origin)
+            subscription.take_in(content, properties, intake, origin)
         intake.sequence_numbers[taken:] = [0 if origin is None else origin.sequence_number]

@@ -5,10 +5,13 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from aos.local.servicebus.filters import Filter, FilterError, Rule, correlation_filter
+from aos.local.servicebus.filters import Filter, FilterError, correlation_filter
+from aos.local.servicebus.rules import Rule
+from aos.local.servicebus.sql_action import Action, sql_action
 from aos.local.servicebus.sql_filter import sql_filter
 
 _DURATION = re.compile(
@@ -16,11 +19,31 @@ _DURATION = re.compile(
 )
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,258}[A-Za-z0-9])?")
 _MAX_LOCK_MS = 5 * 60_000
+_MAX_MEGABYTES = 80 * 1024
 Reader = Callable[[Any, str], Any]
 
 
 class TopologyError(Exception):
     """A topology that cannot be used; the message starts with the JSON path, or the file's name."""
+
+
+class Status(Enum):
+    """What an entity's status allows."""
+
+    ACTIVE = "Active"
+    DISABLED = "Disabled"
+    SEND_DISABLED = "SendDisabled"
+    RECEIVE_DISABLED = "ReceiveDisabled"
+
+    @property
+    def sends(self) -> bool:
+        """Whether messages can be sent to the entity."""
+        return self in (Status.ACTIVE, Status.RECEIVE_DISABLED)
+
+    @property
+    def receives(self) -> bool:
+        """Whether messages can be received from the entity."""
+        return self in (Status.ACTIVE, Status.SEND_DISABLED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +58,8 @@ class EntitySettings:
     requires_session: bool = False
     forward_to: str | None = None
     forward_dead_letters_to: str | None = None
+    status: Status = Status.ACTIVE
+    max_megabytes: int = 1024
 
     @property
     def forwards(self) -> tuple[str, ...]:
@@ -64,8 +89,7 @@ class TopicDefinition:
     """A topic and its subscriptions."""
 
     name: str
-    default_ttl_ms: int | None
-    duplicate_window_ms: int | None
+    settings: EntitySettings
     subscriptions: tuple[SubscriptionDefinition, ...]
 
 
@@ -188,6 +212,23 @@ def _kind(value: Any) -> str:
     return names.get(type(value), "a number")
 
 
+def _status(*allowed: Status) -> Reader:
+    def reader(value: Any, path: str) -> Status:
+        for status in allowed:
+            if status.value == value:
+                return status
+        names = ", ".join(status.value for status in allowed)
+        raise TopologyError(f"{path}: expected one of {names}, found {value!r}")
+
+    return reader
+
+
+def _megabytes(value: Any, path: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MAX_MEGABYTES:
+        raise TopologyError(f"{path}: expected a number from 1 to {_MAX_MEGABYTES}, found {value!r}")
+    return value
+
+
 _SUBSCRIPTION_PROPERTIES: dict[str, Reader] = {
     "LockDuration": _lock_duration,
     "MaxDeliveryCount": _delivery_count,
@@ -196,18 +237,23 @@ _SUBSCRIPTION_PROPERTIES: dict[str, Reader] = {
     "RequiresSession": _boolean,
     "ForwardTo": _string,
     "ForwardDeadLetteredMessagesTo": _string,
+    "Status": _status(Status.ACTIVE, Status.DISABLED, Status.RECEIVE_DISABLED),
 }
 _QUEUE_PROPERTIES: dict[str, Reader] = {
     **_SUBSCRIPTION_PROPERTIES,
     "RequiresDuplicateDetection": _boolean,
     "DuplicateDetectionHistoryTimeWindow": duration_ms,
     "EnablePartitioning": _never,
+    "MaxSizeInMegabytes": _megabytes,
+    "Status": _status(*Status),
 }
 _TOPIC_PROPERTIES: dict[str, Reader] = {
     "DefaultMessageTimeToLive": duration_ms,
     "RequiresDuplicateDetection": _boolean,
     "DuplicateDetectionHistoryTimeWindow": duration_ms,
     "EnablePartitioning": _never,
+    "MaxSizeInMegabytes": _megabytes,
+    "Status": _status(Status.ACTIVE, Status.DISABLED, Status.SEND_DISABLED),
 }
 _DEFAULT_WINDOW_MS = 10 * 60_000
 
@@ -223,6 +269,8 @@ def _settings(properties: Mapping[str, Any]) -> EntitySettings:
         requires_session=properties.get("RequiresSession", False),
         forward_to=properties.get("ForwardTo") or None,
         forward_dead_letters_to=properties.get("ForwardDeadLetteredMessagesTo") or None,
+        status=properties.get("Status", defaults.status),
+        max_megabytes=properties.get("MaxSizeInMegabytes", defaults.max_megabytes),
     )
 
 
@@ -248,9 +296,7 @@ def _topic(value: Any, path: str) -> TopicDefinition:
     topic = _object(value, path, keys, required={"Name"})
     properties = topic.get("Properties", {})
     subscriptions = topic.get("Subscriptions", ())
-    return TopicDefinition(
-        topic["Name"], properties.get("DefaultMessageTimeToLive"), _window(properties), subscriptions
-    )
+    return TopicDefinition(topic["Name"], _settings(properties), subscriptions)
 
 
 def _subscription(value: Any, path: str) -> SubscriptionDefinition:
@@ -269,16 +315,17 @@ def _subscription(value: Any, path: str) -> SubscriptionDefinition:
 
 
 def _rule(value: Any, path: str) -> Rule:
-    keys: dict[str, Reader] = {"Name": _string, "Properties": _rule_filter}
+    keys: dict[str, Reader] = {"Name": _string, "Properties": _rule_properties}
     rule = _object(value, path, keys, required={"Name", "Properties"})
-    return Rule(rule["Name"], rule["Properties"])
+    return Rule(rule["Name"], *rule["Properties"])
 
 
-def _rule_filter(value: Any, path: str) -> Filter:
+def _rule_properties(value: Any, path: str) -> tuple[Filter, Action | None]:
     keys: dict[str, Reader] = {
         "FilterType": _string,
         "CorrelationFilter": _correlation,
         "SqlFilter": _sql,
+        "Action": _action,
     }
     parts = _object(value, path, keys)
     kind = parts.get("FilterType", "Correlation" if "CorrelationFilter" in parts else "Sql")
@@ -287,8 +334,7 @@ def _rule_filter(value: Any, path: str) -> Filter:
         raise TopologyError(f"{path}.FilterType: expected Correlation or Sql, found {kind!r}")
     if name not in parts:
         raise TopologyError(f"{path}.{name}: missing")
-    found: Filter = parts[name]
-    return found
+    return parts[name], parts.get("Action")
 
 
 def _correlation(value: Any, path: str) -> Filter:
@@ -308,12 +354,20 @@ def _simple_values(value: Any, path: str) -> dict[str, Any]:
     return value
 
 
-def _sql(value: Any, path: str) -> Filter:
+def _compiled[T](value: Any, path: str, compile_: Callable[[str], T]) -> T:
     text = _object(value, path, {"SqlExpression": _string}, required={"SqlExpression"})["SqlExpression"]
     try:
-        return sql_filter(text)
+        return compile_(text)
     except FilterError as error:
         raise TopologyError(f"{path}.SqlExpression: {error}") from error
+
+
+def _sql(value: Any, path: str) -> Filter:
+    return _compiled(value, path, sql_filter)
+
+
+def _action(value: Any, path: str) -> Action:
+    return _compiled(value, path, sql_action)
 
 
 def _properties(readers: Mapping[str, Reader]) -> Reader:

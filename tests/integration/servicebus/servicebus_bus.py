@@ -31,6 +31,9 @@ QUEUES: dict[str, dict[str, Any]] = {
     "mortal": {"MaxDeliveryCount": 1, "ForwardDeadLetteredMessagesTo": "forwarded"},
     "audited": {"ForwardDeadLetteredMessagesTo": "failures", "DeadLetteringOnMessageExpiration": True},
     "sessions": {"RequiresSession": True},
+    "closed": {"Status": "Disabled"},
+    "closing": {"ForwardTo": "closed"},
+    "small": {"MaxSizeInMegabytes": 1},
 }
 
 SQL = "colour = 'red' AND quantity > 5"

@@ -9,7 +9,9 @@ from azure.servicebus.exceptions import (
     MessageLockLostError,
     MessageNotFoundError,
     MessageSizeExceededError,
+    MessagingEntityDisabledError,
     ServiceBusError,
+    ServiceBusQuotaExceededError,
 )
 from servicebus_bus import DEAD, Bus
 
@@ -365,3 +367,27 @@ async def test_dead_letters_are_forwarded_to_a_topic_whose_rules_see_the_reason(
     assert bus.waiting("failures/Subscriptions/all") == [b"expire", b"bury"]
     assert bus.waiting("failures/Subscriptions/bad") == [b"bury"]
     assert bus.count("audited" + DEAD) == 0
+
+
+async def test_a_full_queue_and_a_disabled_one_have_their_own_errors(bus: Bus):
+    small = await bus.sender("small")
+    large = ServiceBusMessage(b"x" * 250_000)
+    for _ in range(4):
+        await small.send_messages(large)
+    with pytest.raises(ServiceBusQuotaExceededError, match="small is full"):
+        await small.send_messages(large)
+    with pytest.raises(ServiceBusQuotaExceededError):
+        await small.schedule_messages(large, datetime.now(UTC) + timedelta(hours=1))
+    with pytest.raises(MessagingEntityDisabledError):
+        await bus.client.get_queue_sender("closed").send_messages(large)
+    with pytest.raises(MessagingEntityDisabledError):
+        await bus.client.get_queue_receiver("closed").receive_messages(1, max_wait_time=1)
+
+
+async def test_a_message_that_cannot_be_forwarded_is_in_the_transfer_dead_letters(bus: Bus):
+    sender = await bus.sender("closing")
+    await sender.send_messages(ServiceBusMessage("stuck"))
+    receiver = await bus.receiver("closing", sub_queue="transferdeadletter")
+    [message] = await receiver.receive_messages(5, max_wait_time=5)
+    assert (str(message), message.dead_letter_reason) == ("stuck", "EntityDisabled")
+    await receiver.complete_message(message)

@@ -165,7 +165,7 @@ def test_a_message_without_an_id_gets_one_and_keeps_the_rest(body: bytes, subjec
     raw = build_message(
         body, subject=subject, ttl_ms=5, scheduled_ms=7 if later else None, application_properties={"a": 1}
     )
-    content = Content.parse(raw).with_message_id("given")
+    content = Content.parse(raw).with_properties({"message_id": "given"})
     assert content.property_fields() == {"message_id": "given"} | (
         {"subject": subject} if subject is not None else {}
     )

@@ -63,6 +63,8 @@ def test_what_a_document_leaves_out_is_as_the_service_has_it():
         (_document([{"Name": "q", "Properties": {"LockDuration": "PT0S"}}]), "longer than nothing"),
         (_document([{"Name": "q", "Properties": {"MaxDeliveryCount": True}}]), "Properties.MaxDeliveryCount"),
         (_document([{"Name": "q", "Properties": {"RequiresSession": "no"}}]), "expected true or false"),
+        (_document([{"Name": "q", "Properties": {"Status": "off"}}]), "Status: expected one of Active"),
+        (_document([{"Name": "q", "Properties": {"MaxSizeInMegabytes": 0}}]), "a number from 1 to 81920"),
         (_document([{"Name": "q", "Properties": {"ForwardTo": "z"}}]), "nothing is called 'z'"),
         (_document([{"Name": "q", "Properties": {"ForwardTo": "q"}}]), "in a circle: q -> q"),
         (
