@@ -14,7 +14,7 @@ from typing import Any
 
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import AzureError, ResourceNotFoundError
-from azure.keyvault.keys import KeyVaultKey, KeyVaultKeyIdentifier
+from azure.keyvault.keys import KeyCurveName, KeyType, KeyVaultKey, KeyVaultKeyIdentifier
 from azure.keyvault.keys.aio import KeyClient
 from azure.keyvault.keys.crypto import SignatureAlgorithm
 from azure.keyvault.keys.crypto.aio import CryptographyClient
@@ -127,7 +127,7 @@ def _explained(identifier: str) -> Iterator[None]:
 def _pem(key: KeyVaultKey) -> bytes:
     """The public key as PEM; ``InvalidSetting`` when it is not of the curve P-256."""
     jwk: Any = key.key  # its members are set as the vault gives them
-    if str(key.key_type) not in ("EC", "EC-HSM") or str(jwk.crv) != "P-256":
+    if key.key_type not in (KeyType.ec, KeyType.ec_hsm) or jwk.crv != KeyCurveName.p_256:
         raise InvalidSetting(f"AOS_SIGNING_KEY: {key.id} is not an EC key on the curve P-256")
     numbers = ec.EllipticCurvePublicNumbers(int.from_bytes(jwk.x), int.from_bytes(jwk.y), ec.SECP256R1())
     return numbers.public_key().public_bytes(
