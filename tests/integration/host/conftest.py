@@ -32,3 +32,15 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostProcess]:
     host = HostProcess(APPS / "work", tmp_path_factory.mktemp("work"), "--grace", "1", env=env).ready()
     yield host
     host.stop()
+
+
+@pytest.fixture(scope="module")
+def bus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostProcess]:
+    env = {
+        "AzureWebJobs.elsewhere.Disabled": "true",
+        "AzureWebJobs.foreign.Disabled": "1",
+        "Foreign__fullyQualifiedNamespace": "elsewhere.servicebus.windows.net",
+    }
+    host = HostProcess(APPS / "bus", tmp_path_factory.mktemp("bus"), "--grace", "1", env=env).ready()
+    yield host
+    host.stop()

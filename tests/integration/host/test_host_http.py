@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from bus_client import client_of
 from host_process import HostProcess, until
 
 
@@ -150,3 +151,14 @@ def test_the_admin_routes_describe_the_host(web: HostProcess) -> None:
     assert len(functions) == status["functionCount"]
     assert functions["item"]["config"]["bindings"][0]["route"] == "items/{id:int}/{part?}"
     assert web.http.post("/admin/host/status").status_code == 405
+
+
+def test_an_output_is_sent_before_a_streamed_answer_and_its_queue_is_made_for_it(web: HostProcess) -> None:
+    client = client_of(web)
+    try:
+        assert web.http.post("/emit", content="from a web app").status_code == 202
+        assert client.wait_for("emitted", "from a web app").content_type == "text/plain"
+        assert web.http.post("/emit", content="x" * 300_000).status_code == 500
+        web.wait_for_log("OutputBindingError: binding 'out' could not send to 'emitted'")
+    finally:
+        client.close()

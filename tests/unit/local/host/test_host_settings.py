@@ -183,7 +183,7 @@ def sending(output: dict[str, str]) -> dict[str, object]:
     [
         (
             described(retry={"strategy": "linear", "max": 3}),
-            "function f: its retry policy cannot be followed: its strategy is 'linear': it must be fixed_delay or",
+            "function f: its retry policy cannot be followed: its strategy is 'linear': it must be",
         ),
         (
             described(retry={"strategy": "fixed_delay", "max": -2, "delay": 1}),
@@ -199,7 +199,10 @@ def sending(output: dict[str, str]) -> dict[str, object]:
         ),
         (described(settlement="client"), "function f: a settlement client is not supported"),
         (described(deferred=True), "binding 'req' of type httpTrigger with an SDK type as its parameter"),
-        (described(bindings=[{"type": "blob", "name": "b", "direction": "OUT"}]), "binding 'b' of type blob (out)"),
+        (
+            described(bindings=[{"type": "blob", "name": "b", "direction": "OUT"}]),
+            "binding 'b' of type blob (out)",
+        ),
         (
             described(bindings=[{"type": "serviceBusTrigger", "name": "m", "topicName": "t"}]),
             "binding 'm' of type serviceBusTrigger must name either a queue or a topic and its subscription",

@@ -3,11 +3,18 @@
 import asyncio
 import hashlib
 import logging
+import os
 import threading
 import time
 
 import azure.functions as func
-from azurefunctions.extensions.http.fastapi import JSONResponse, Request, Response, StreamingResponse
+from azurefunctions.extensions.http.fastapi import (
+    JSONResponse,
+    PlainTextResponse,
+    Request,
+    Response,
+    StreamingResponse,
+)
 from fastapi import FastAPI
 
 app = func.FunctionApp()
@@ -128,6 +135,23 @@ def leave(req: Request) -> str:
 @app.route(route="stuck", methods=["GET"])
 def stuck(req: Request) -> str:
     time.sleep(600)
+
+
+@app.route(route="emit", methods=["POST"])
+@app.service_bus_queue_output(arg_name="out", queue_name="emitted", connection="Bus")
+async def emit(req: Request, out: func.Out[str]) -> StreamingResponse:
+    """The message is sent before the response begins."""
+    out.set((await req.body()).decode())
+
+    async def pieces():
+        yield "emitted"
+
+    return StreamingResponse(pieces(), status_code=202)
+
+
+@app.route(route="connection", methods=["GET"])
+def connection(req: Request) -> PlainTextResponse:
+    return PlainTextResponse(os.environ["Bus"])  # noqa: SIM112
 
 
 inner = FastAPI()
