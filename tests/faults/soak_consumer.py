@@ -1,32 +1,35 @@
-"""A consumer of the soak's message sessions: one session after the other, one message at a time.
+"""A consumer of the soak's messages with the SDK: sessions one after the other, and a subscription.
 
-Whatever fails, it begins again with the next session: a message that it did not settle comes back.
+Whatever fails, it begins again: a message that it did not settle comes back.
 """
 
 import asyncio
+import json
 import os
 import sys
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable
 
-from azure.servicebus import NEXT_AVAILABLE_SESSION
-from azure.servicebus.aio import ServiceBusClient
+from azure.servicebus import NEXT_AVAILABLE_SESSION, ServiceBusReceivedMessage
+from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver
 from azure.servicebus.exceptions import OperationTimeoutError, ServiceBusError
 from soak_ledger import Ledger
 
-QUEUE = "orders"
-AT_ONCE = 2
+SESSIONS_AT_ONCE = 2
 _WAIT_S = 2
 _STUCK_S = 40
 
+type Take = Callable[[ServiceBusClient, Ledger], Awaitable[None]]
 
-async def consume(ledger: Ledger) -> None:
-    """Take sessions for as long as the process lives."""
+
+async def consume(ledger: Ledger, take: Take) -> None:
+    """Take messages for as long as the process lives."""
     while True:
         try:
-            async with asyncio.timeout(_STUCK_S), AsyncExitStack() as stack:
-                client = ServiceBusClient.from_connection_string(os.environ["SOAK_BUS"], retry_total=0)
-                await stack.enter_async_context(client)
-                await take_session(client, ledger)
+            async with (
+                asyncio.timeout(_STUCK_S),
+                ServiceBusClient.from_connection_string(os.environ["SOAK_BUS"], retry_total=0) as client,
+            ):
+                await take(client, ledger)
         except (ServiceBusError, OSError, TimeoutError, ValueError) as error:
             if not isinstance(error, OperationTimeoutError):  # no session has messages
                 print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
@@ -34,20 +37,38 @@ async def consume(ledger: Ledger) -> None:
 
 
 async def take_session(client: ServiceBusClient, ledger: Ledger) -> None:
-    """Handle the messages of the next session until none comes."""
-    session = client.get_queue_receiver(QUEUE, session_id=NEXT_AVAILABLE_SESSION, max_wait_time=_WAIT_S)
+    """Settle the messages of the next session, one at a time, until none comes."""
+    session = client.get_queue_receiver("orders", session_id=NEXT_AVAILABLE_SESSION, max_wait_time=_WAIT_S)
     async with session as receiver:
         while messages := await receiver.receive_messages(1, max_wait_time=_WAIT_S):
-            for message in messages:
-                which = (QUEUE, message.session_id, str(message.message_id), message.sequence_number or 0)
-                ledger.delivery(*which, "taken")
-                await receiver.complete_message(message)
-                ledger.delivery(*which, "settled")
+            await settle(receiver, messages, ledger, "orders")
+
+
+async def take_news(client: ServiceBusClient, ledger: Ledger) -> None:
+    """Settle what the subscription got, some messages at a time, for a while."""
+    async with client.get_subscription_receiver("news", "archive") as receiver:
+        while messages := await receiver.receive_messages(4, max_wait_time=_WAIT_S):
+            await settle(receiver, messages, ledger, "news/archive")
+
+
+async def settle(
+    receiver: ServiceBusReceiver, messages: list[ServiceBusReceivedMessage], ledger: Ledger, queue: str
+) -> None:
+    """Complete or dead-letter messages, as they say themselves."""
+    for message in messages:
+        ledger.delivery(queue, message, "taken")
+        ledger.delivery(queue, message, "handled")
+        if json.loads(str(message)).get("refused"):
+            await receiver.dead_letter_message(message, reason="refused", error_description="as it asks")
+        else:
+            await receiver.complete_message(message)
+        ledger.delivery(queue, message, "settled")
 
 
 async def main() -> None:
     ledger = Ledger(os.environ["SOAK_LEDGER"])
-    await asyncio.gather(*(consume(ledger) for _ in range(AT_ONCE)))
+    sessions = (consume(ledger, take_session) for _ in range(SESSIONS_AT_ONCE))
+    await asyncio.gather(consume(ledger, take_news), *sessions)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from typing import Any
 
 from durabletask.client import OrchestrationStatus
 from soak_ledger import Ledger
+from soak_messages import MessageJudge
 from soak_plan import ACCOUNTS, Plan, Work
 
 _ORCHESTRATIONS = ("chain", "fan", "family", "counts", "transfer", "patience", "collector", "renewing")
@@ -29,15 +30,13 @@ def rows(database: Path, sql: str) -> list[tuple[Any, ...]]:
         return connection.execute(sql).fetchall()
 
 
-def unfinished(data: Path, plan: Plan, ledger: Ledger) -> list[str]:
-    """What is still under way; looked up while the host runs."""
+def unfinished(data: Path, plan: Plan) -> list[str]:
+    """What is still under way in the hub; looked up while the host runs."""
     instances = dict(rows(data / "hub.db", "SELECT id, status FROM instances"))
     waiting = [work.id for work in instances_of(plan) if instances.get(work.id) != _COMPLETED]
-    waiting += [
+    return waiting + [
         f"operations for {each}" for (each,) in rows(data / "hub.db", "SELECT DISTINCT target FROM inbox")
     ]
-    settled = {each for (each,) in ledger.rows("SELECT message FROM deliveries WHERE event='settled'")}
-    return waiting + [each for each in messages_of_sessions(plan) if each not in settled]
 
 
 def instances_of(plan: Plan) -> Iterator[Work]:
@@ -48,8 +47,16 @@ def instances_of(plan: Plan) -> Iterator[Work]:
             yield Work(work.at_s, work.id, job["name"], job["input"])
 
 
-def messages_of_sessions(plan: Plan) -> list[str]:
-    return [f"{work.id}/{number}" for work in plan.of("orders") for number in range(work.given)]
+def effects_of(plan: Plan) -> Iterator[str]:
+    """Every effect that must have happened."""
+    for work in instances_of(plan):
+        match work.kind:
+            case "chain":
+                yield f"{work.id}/charge"
+            case "family":
+                yield from (f"{work.id}.{child}/charge" for child in range(3))
+            case "transfer":
+                yield f"{work.id}/fee"
 
 
 class Judge:
@@ -84,8 +91,10 @@ class Judge:
 
     def violations(self) -> list[str]:
         """Everything that is wrong."""
-        checks = (self._databases, self._runs, self._entities, self._money, self._queues, self._sessions)
-        return [violation for check in checks for violation in check()]
+        checks = (self._databases, self._runs, self._effects, self._entities, self._money)
+        own = [violation for check in checks for violation in check()]
+        left = rows(self._bus, "SELECT entity, message_id, dl_reason FROM messages")
+        return own + list(MessageJudge(left, self._plan, self._ledger).violations())
 
     # -- databases
 
@@ -98,6 +107,9 @@ class Judge:
             for (count,) in rows(self._hub, f"SELECT count(*) FROM {table}"):
                 if count:
                     yield f"the hub keeps {count} rows of {table} for nobody"
+        for instance, (status, _) in self._instances.items():
+            if status != _COMPLETED:
+                yield f"{instance} is {OrchestrationStatus(status).name}"
         for entity, holder in rows(
             self._hub, "SELECT id, locked_by FROM entities WHERE locked_by IS NOT NULL"
         ):
@@ -165,6 +177,20 @@ class Judge:
                 yield f"step {number} was run after {given}, which the step before never gave"
             before = [token for _, token in attempts]
 
+    # -- effects
+
+    def _effects(self) -> Iterator[str]:
+        """Each guarded effect happened once, and none besides."""
+        happened = Counter(effect for (effect,) in self._ledger.rows("SELECT effect FROM effects"))
+        expected = set(effects_of(self._plan))
+        for effect in expected - happened.keys():
+            yield f"effect {effect} did not happen"
+        for effect, times in happened.items():
+            if times > 1:
+                yield f"effect {effect} happened {times} times"
+            if effect not in expected:
+                yield f"effect {effect} happened, for which nobody asked"
+
     # -- entities
 
     def _entities(self) -> Iterator[str]:
@@ -210,60 +236,6 @@ class Judge:
             yield f"the balances come to {sum(balances.values())}, not 0: {balances}"
         if balances != expected:
             yield f"the balances are {balances}, not {expected}"
-
-    # -- messages
-
-    def _queues(self) -> Iterator[str]:
-        left = rows(self._bus, "SELECT entity, message_id, dl_reason FROM messages")
-        dead = Counter(message for entity, message, _ in left if entity == "poison/$DeadLetterQueue")
-        for entity, message, reason in left:
-            if entity != "poison/$DeadLetterQueue":
-                yield f"{message} is left in {entity}"
-            elif reason != "MaxDeliveryCountExceeded":
-                yield f"{message} is dead-lettered because of {reason}"
-        expected = {work.id for work in self._plan.of("poison")}
-        for message in expected ^ dead.keys():
-            yield f"{message} is {'not ' if message in expected else ''}in the dead-letter queue"
-        yield from (
-            f"{message} is {times} times in the dead-letter queue"
-            for message, times in dead.items()
-            if times > 1
-        )
-        taken = Counter(
-            message for (message,) in self._ledger.rows("SELECT message FROM deliveries WHERE event='taken'")
-        )
-        for work in self._plan.of("job"):
-            if not taken[work.id]:
-                yield f"{work.id} was never delivered"
-        for message, times in self._ledger.rows(
-            "SELECT message, count(DISTINCT sequence) AS n FROM deliveries GROUP BY message HAVING n > 1"
-        ):
-            yield f"{message} was in its queue {times} times"
-        for message in expected:
-            if taken[message] > 3:
-                yield f"{message} was delivered {taken[message]} times, of which 3 are allowed"
-
-    def _sessions(self) -> Iterator[str]:
-        """In each session the messages come in order, and none comes again once it is settled."""
-        first: dict[str, list[str]] = defaultdict(list)
-        settled: set[str] = set()
-        for session, message, event in self._ledger.rows(
-            "SELECT session, message, event FROM deliveries WHERE session IS NOT NULL ORDER BY number"
-        ):
-            if event == "settled":
-                settled.add(message)
-                continue
-            if message in settled:
-                yield f"{message} came again after it was settled"
-            if message not in first[session]:
-                first[session].append(message)
-        for work in self._plan.of("orders"):
-            expected = [f"{work.id}/{number}" for number in range(work.given)]
-            if first[work.id] != expected:
-                yield f"session {work.id} was handled in the order {first[work.id]}"
-        yield from (
-            f"{each} was never settled" for each in messages_of_sessions(self._plan) if each not in settled
-        )
 
 
 def _collected(wanted: int, output: Any) -> Iterator[str]:

@@ -64,18 +64,6 @@ class Bus:
         await insist(f"message {message_id}", once, ServiceBusError, OSError, TimeoutError, ValueError)
         self.sent += 1
 
-    async def empty(self, queue: str) -> bool:
-        """Whether a queue without sessions holds no message."""
-
-        async def peek() -> bool:
-            async with (
-                ServiceBusClient.from_connection_string(self._connection, retry_total=0) as client,
-                client.get_queue_receiver(queue) as receiver,
-            ):
-                return not await receiver.peek_messages(1, timeout=_SEND_S)
-
-        return await insist(f"a look at {queue}", peek, ServiceBusError, OSError, TimeoutError, ValueError)
-
     async def close(self) -> None:
         for target in list(self._open):
             await self._drop(target)
@@ -137,8 +125,9 @@ class Load:
             case "poison":
                 await self._bus.send("poison", work.id, {})
             case "orders":
-                for number in range(work.given):
-                    await self._bus.send("orders", f"{work.id}/{number}", {}, session_id=work.id)
+                for number, refused in enumerate(work.given):
+                    body = {"refused": refused}
+                    await self._bus.send("orders", f"{work.id}/{number}", body, session_id=work.id)
             case "patience":
                 await self.start("patience", work.given["seconds"], work.id)
                 if work.given["hurry"]:

@@ -64,6 +64,11 @@ def job_of(chance: random.Random, number: int) -> dict[str, Any]:
     return wanted | {"do": "signal", "key": counter_of(number)}
 
 
+def orders_of(chance: random.Random, _: int) -> list[bool]:
+    """For each message whether its consumer dead-letters it."""
+    return [chance.random() < 0.2 for _ in range(chance.randint(3, 6))]
+
+
 def sent_job_of(chance: random.Random, number: int) -> dict[str, Any]:
     return {
         "job": job_of(chance, number),
@@ -74,7 +79,7 @@ def sent_job_of(chance: random.Random, number: int) -> dict[str, Any]:
 
 KINDS: dict[str, tuple[int, Callable[[random.Random, int], Any]]] = {
     "chain": (3, lambda chance, _: chance.randint(2, 6)),
-    "fan": (2, lambda chance, _: chance.randint(2, 12)),
+    "fan": (2, lambda chance, _: chance.choice((chance.randint(2, 12), 60))),
     "family": (1, lambda chance, _: chance.randint(2, 3)),
     "counts": (2, lambda chance, number: {"key": counter_of(number), "times": chance.randint(2, 5)}),
     "transfer": (4, transfer_of),
@@ -84,7 +89,7 @@ KINDS: dict[str, tuple[int, Callable[[random.Random, int], Any]]] = {
     "signal": (3, lambda _, number: counter_of(number)),
     "job": (5, sent_job_of),
     "poison": (1, lambda *_: None),
-    "orders": (2, lambda chance, _: chance.randint(3, 6)),
+    "orders": (2, orders_of),
 }
 """How often each kind comes among the works, and its particulars."""
 
@@ -93,17 +98,22 @@ FAULTS: dict[str, Callable[[random.Random], dict[str, float]]] = {
         "seconds": chance.choice((0.0, chance.uniform(0.3, 2))),
         "degree": chance.uniform(0.1, 0.6),
     },
-    "kill worker": lambda chance: {"degree": chance.uniform(0.1, 0.6)},
+    "kill worker": lambda chance: {
+        "seconds": chance.choice((0.0, chance.uniform(0.1, 1.5))),
+        "degree": chance.uniform(0.1, 0.6),
+    },
     "kill consumer": lambda _: {},
     "drop connections": lambda chance: {"degree": chance.uniform(0.1, 0.6)},
+    "late answers": lambda chance: {"seconds": chance.uniform(2, 4), "degree": chance.uniform(0.1, 0.6)},
     "server busy": lambda chance: {"seconds": chance.uniform(2, 4), "degree": chance.uniform(0.2, 0.6)},
     "slow writes": lambda chance: {"seconds": chance.uniform(2, 4), "degree": chance.uniform(0.05, 0.4)},
+    "failed writes": lambda chance: {"seconds": chance.uniform(2, 4), "degree": chance.uniform(0.02, 0.1)},
     "clock forward": lambda chance: {"degree": chance.uniform(CLOCK_S[1] / 2, CLOCK_S[1])},
     "clock back": lambda chance: {"degree": chance.uniform(CLOCK_S[0], CLOCK_S[1] / 2)},
 }
-"""The faults: each comes once in every round, the rounds in random order. What is killed or dropped goes
-while writes are slow to that degree, so that much is under way. A host may be killed again so many seconds
-after its new start, while it takes up what it left."""
+"""The faults: each comes once in every round, the rounds in random order. What is killed goes while writes
+are slow to that degree, and what is dropped while answers are late, so that much is under way. A host or a
+worker may be killed again so many seconds later, while the new one starts or takes up what was left."""
 
 
 def counter_of(number: int) -> str:

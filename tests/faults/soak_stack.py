@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import random
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,16 +16,17 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 from soak_plan import Fault
+from soak_wires import Wire
 
 HERE = Path(__file__).parent
 PATIENCE_S = 60.0  # on a busy machine; nothing waits this long when it works
-_SERVING = re.compile(r"serving .* at (http://\S+), ready")
+WORKERS = 2
+_SERVING = re.compile(r"serving .* at http://\S+, ready")
 _LEAD_S = 1.0
-_SEEN_S = 0.2  # the host looks at the weather more often than this
-_CALM = {"clock_s": 0.0, "busy": 0.0, "slow_s": 0.0, "drops": 0}
+_WIRES = ("http", "bus", "rpc")
+_CALM = {"clock_s": 0.0, "busy": 0.0, "slow_s": 0.0, "failing": 0.0}
 
 
 class HostEnded(Exception):
@@ -33,31 +34,69 @@ class HostEnded(Exception):
 
 
 class SoakStack:
-    """The host with its workers and a consumer of sessions, over one folder, through all their deaths."""
+    """The host with its workers and a consumer of messages, over one folder, through all their deaths.
+
+    Clients reach the host's HTTP, its broker, and functions its hub, over wires that can be dropped.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder = folder = folder.resolve()
         self.data = folder / "data"
         self.ledger = folder / "ledger.db"
         self.faults: Counter[str] = Counter()
-        self._weather = dict[str, Any](_CALM)
+        self._weather = dict(_CALM)
         self._starts = 0
-        self._port, bus_port = free_ports(2)
-        self.url = f"http://127.0.0.1:{self._port}"
+        self._ports, self._left = folder / "ports.json", folder / "left.json"
+        self._wires = {name: Wire(functools.partial(self._port_of, name)) for name in _WIRES}
+
+    async def open(self) -> None:
+        """Make the folder and the wires."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._change()
+        for wire in self._wires.values():
+            await wire.open()
+        self.url = f"http://127.0.0.1:{self._wires['http'].port}"
         self.bus = (
-            f"Endpoint=sb://127.0.0.1:{bus_port};SharedAccessKeyName=RootManageSharedAccessKey;"
+            f"Endpoint=sb://127.0.0.1:{self._wires['bus'].port};"
+            "SharedAccessKeyName=RootManageSharedAccessKey;"
             "SharedAccessKey=SAS_KEY_VALUE;UseDevelopmentEmulator=true;"
         )
         self._env = {
             **{name: value for name, value in os.environ.items() if not name.startswith("AOS_")},
             "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parents[1])]),
             "SOAK_LEDGER": str(self.ledger),
-            "SOAK_WEATHER": str(folder / "weather.json"),
-            "SOAK_BUS_PORT": str(bus_port),
+            "SOAK_EFFECTS": str(self.folder / "effects"),
+            "SOAK_WEATHER": str(self.folder / "weather.json"),
+            "SOAK_PORTS": str(self._ports),
+            "SOAK_LEFT": str(self._left),
+            "SOAK_RPC_PORT": str(self._wires["rpc"].port),
             "SOAK_BUS": self.bus,
         }
-        folder.mkdir(parents=True, exist_ok=True)
-        self._change()
+
+    async def close(self) -> None:
+        """End whatever still runs, and take the wires away."""
+        for process in (self.host, self.consumer):
+            process.kill()
+            process.wait()
+        for wire in self._wires.values():
+            await wire.close()
+
+    def messages_left(self) -> list[str]:
+        """What the broker of the host that serves has not settled yet, dead letters apart."""
+        try:
+            left: dict[str, int] = json.loads(self._left.read_text())
+        except FileNotFoundError:
+            return ["the broker"]
+        dead = "$deadletterqueue"
+        return [f"{n} messages of {name}" for name, n in left.items() if n and not name.endswith(dead)]
+
+    def _port_of(self, name: str) -> int | None:
+        """Where the host listens just now."""
+        try:
+            port: int | None = json.loads(self._ports.read_text()).get(name)
+        except FileNotFoundError:
+            return None
+        return port
 
     # -- processes
 
@@ -68,7 +107,9 @@ class SoakStack:
 
     def start_host(self) -> None:
         command = ["soak_host.py", "--app", str(HERE / "soak_app"), "--data", str(self.data)]
-        command += ["--port", str(self._port), "--grace", "10"]
+        command += ["--port", "0", "--grace", "10", "--workers", str(WORKERS)]
+        for told in (self._ports, self._left):
+            told.unlink(missing_ok=True)
         self._starts += 1
         self._log = self.folder / f"host-{self._starts}.log"
         self.host = self._spawn(self._log, *command)
@@ -100,12 +141,6 @@ class SoakStack:
         self.host.send_signal(signal.SIGTERM)
         return self.host.wait(PATIENCE_S)
 
-    def kill(self) -> None:
-        """End whatever still runs."""
-        for process in (self.host, self.consumer):
-            process.kill()
-            process.wait()
-
     def workers(self) -> list[int]:
         """The processes of the host's workers."""
         tasks = Path(f"/proc/{self.host.pid}/task").glob("*/children")
@@ -126,33 +161,45 @@ class SoakStack:
                     self._kill_host()
             case "kill worker":
                 async with self._spell("slow_s", fault.degree, _LEAD_S):
-                    if workers := self.workers():
-                        os.kill(chance.choice(workers), signal.SIGKILL)
+                    self._kill_worker(chance)
+                if fault.seconds:
+                    await asyncio.sleep(fault.seconds)
+                    self._kill_worker(chance)
             case "kill consumer":
                 self.consumer.kill()
                 self.consumer.wait()
                 self.start_consumer()
             case "drop connections":
-                async with self._spell("slow_s", fault.degree, _LEAD_S):
-                    self._change(drops=self._weather["drops"] + 1)
-                    await asyncio.sleep(_SEEN_S)
+                async with self._late_answers(fault.degree, _LEAD_S):
+                    for name in chance.sample(_WIRES, chance.randint(1, len(_WIRES))):
+                        self._wires[name].drop()
+            case "late answers":
+                async with self._late_answers(fault.degree, fault.seconds):
+                    pass
             case "server busy":
                 async with self._spell("busy", fault.degree, fault.seconds):
                     pass
             case "slow writes":
                 async with self._spell("slow_s", fault.degree, fault.seconds):
                     pass
+            case "failed writes":
+                async with self._spell("failing", fault.degree, fault.seconds):
+                    pass
             case "clock forward" | "clock back":
                 self._change(clock_s=fault.degree)
 
     def clear(self, clock_s: float) -> None:
         """No more faults; the clock stays off by so much, so that all that was waited for is due."""
-        self._change(busy=0.0, slow_s=0.0, clock_s=clock_s)
+        self._change(**{**_CALM, "clock_s": clock_s})
 
     def _kill_host(self) -> None:
         self.host.kill()
         self.host.wait()
         self.start_host()
+
+    def _kill_worker(self, chance: random.Random) -> None:
+        if workers := self.workers():
+            os.kill(chance.choice(workers), signal.SIGKILL)
 
     @asynccontextmanager
     async def _spell(self, name: str, degree: float, seconds: float) -> AsyncIterator[None]:
@@ -164,17 +211,20 @@ class SoakStack:
         finally:
             self._change(**{name: 0.0})
 
-    def _change(self, **changes: Any) -> None:
+    @asynccontextmanager
+    async def _late_answers(self, degree: float, seconds: float) -> AsyncIterator[None]:
+        """Answers that have been late, and acknowledgements slow, for so long when the block begins."""
+        for wire in self._wires.values():
+            wire.late_s = degree
+        try:
+            async with self._spell("slow_s", degree, seconds):
+                yield
+        finally:
+            for wire in self._wires.values():
+                wire.late_s = 0.0
+
+    def _change(self, **changes: float) -> None:
         self._weather |= changes
         scratch = self.folder / "weather.tmp"
         scratch.write_text(json.dumps(self._weather))
         scratch.replace(self.folder / "weather.json")
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens at."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports

@@ -5,10 +5,14 @@ token back: what a later step was given shows whose result the hub kept. Entitie
 operations that they carried out, and how often.
 """
 
+import asyncio
 import json
 import os
+import random
+import time
 import uuid
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import azure.durable_functions as df
@@ -18,11 +22,14 @@ import grpc
 from azurefunctions.extensions.http.fastapi import JSONResponse, Request
 from durabletask import task
 from durabletask.entities import EntityContext, EntityInstanceId
+from soak_effects import GuardedEffects
 from soak_ledger import Ledger
 
 app = df.DFApp()
 ledger = Ledger(os.environ["SOAK_LEDGER"])
+effects = GuardedEffects(Path(os.environ["SOAK_EFFECTS"]), ledger)
 Context = task.OrchestrationContext
+LONGEST_S = 0.2  # what takes a while may be struck in the middle
 NEVER_AGAIN = pb.OrchestrationIdReusePolicy()
 
 # -- from outside
@@ -67,7 +74,7 @@ async def signal(req: Request, client: df.DurableFunctionsClient) -> JSONRespons
 async def job(message: func.ServiceBusMessage, client: df.DurableFunctionsClient) -> None:
     """Start an orchestration or signal an entity, as the message says; some fail at their first delivery."""
     wanted = json.loads(message.get_body())
-    ledger.delivery("jobs", None, message.message_id, message.sequence_number, "taken")
+    ledger.delivery("jobs", message, "taken")
     if wanted.get("fails_first") and message.delivery_count == 1:
         raise RuntimeError("not at the first delivery")
     if wanted["do"] == "start":
@@ -77,11 +84,13 @@ async def job(message: func.ServiceBusMessage, client: df.DurableFunctionsClient
         ledger.intend(f"@counter@{wanted['key']}", operation)
         await client.signal_entity(EntityInstanceId("counter", wanted["key"]), "add", operation)
         ledger.acknowledged(operation)
+    ledger.delivery("jobs", message, "handled")
+    await asyncio.sleep(random.random() * LONGEST_S)
 
 
 @app.service_bus_queue_trigger(arg_name="message", queue_name="poison", connection="ServiceBusConnection")
 def poison(message: func.ServiceBusMessage) -> None:
-    ledger.delivery("poison", None, message.message_id, message.sequence_number, "taken")
+    ledger.delivery("poison", message, "taken")
     raise RuntimeError("this message cannot be handled")
 
 
@@ -134,14 +143,17 @@ def account(context: EntityContext, given: list[Any] | None = None) -> int:
 
 @app.activity_trigger(input_name="given")
 def step(given: dict) -> str:
-    """One execution of a step: its token."""
-    return ledger.attempt(given["effect"], json.dumps(given["after"]))
+    """One execution of a step, which takes a while: its token."""
+    token = ledger.attempt(given["effect"], json.dumps(given["after"]))
+    time.sleep(random.random() * LONGEST_S)
+    return token
 
 
 @app.activity_trigger(input_name="effect")
-def charge(effect: str) -> str:
-    """What must not happen twice, guarded by the ledger: its receipt."""
-    return ledger.once(effect, ledger.attempt(effect, ""))
+async def charge(effect: str) -> str:
+    """What must not happen twice: its receipt."""
+    ledger.attempt(effect, "")
+    return await effects.happen(effect)
 
 
 @app.activity_trigger(input_name="number")
