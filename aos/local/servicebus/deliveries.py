@@ -87,10 +87,15 @@ class Deliveries(PeekLock):
             self._hand_out(given)
 
     def receive_deferred(
-        self, sequence_numbers: Sequence[int], *, remove: bool
+        self, sequence_numbers: Sequence[int], *, remove: bool, session_id: str | None = None
     ) -> "asyncio.Future[list[Message]]":
-        """Lock (or remove) deferred messages. Raises MessageNotFoundError if one is not there."""
+        """Lock (or remove) deferred messages, of one session if that is given.
+
+        Raises MessageNotFoundError if one is not there.
+        """
         messages = [self._find(number, State.DEFERRED) for number in dict.fromkeys(sequence_numbers)]
+        if any(session_id not in (None, message.session_id) for message in messages):
+            raise MessageNotFoundError(f"a deferred message does not belong to session {session_id!r}")
         if any(message.lock_token is not None for message in messages):
             raise MessageNotFoundError("a deferred message is locked by another receiver")
         statements = self._lock(messages, remove=remove)

@@ -16,6 +16,7 @@ from aos.local.servicebus.errors import (
     MessageTooLargeError,
     NotAllowedError,
     NotImplementedByBrokerError,
+    SessionLockLostError,
 )
 from aos.local.servicebus.message import (
     APPLICATION_PROPERTIES,
@@ -30,6 +31,7 @@ from aos.local.servicebus.message_sessions import SessionQueue
 from aos.local.servicebus.modification import properties_to_modify
 from aos.local.servicebus.queues import Queue
 from aos.local.servicebus.rule_management import described, parse_rule
+from aos.local.servicebus.session_links import SessionReceivingLink
 from aos.local.servicebus.topic import Subscription
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ _PEEK_BYTES = 1024 * 1024
 _RECEIVE_AND_DELETE = 0
 _EVERY_SESSION_MS = 253_402_300_799_999  # the last date of clients: sessions whatever their state's age
 _VENDOR = "com.microsoft:"
+_LINK_NAME = "associated-link-name"
 CBS = "$cbs"
 
 
@@ -54,6 +57,7 @@ class Request:
     entity: str
     operation: str
     body: dict[Any, Any]
+    link_name: Any  # of the receiver that the request is made for, if the client says so
 
     def argument(self, name: str, kind: type) -> Any:
         """A field of the body. Raises ArgumentError if it is missing or of another type."""
@@ -91,6 +95,15 @@ class Request:
         if not isinstance(queue, SessionQueue):
             raise NotAllowedError(f"{queue.name} has no sessions")
         return queue
+
+    def held_session(self) -> str:
+        """The session that the request is about, held by the client. Raises SessionLockLostError."""
+        session_id: str = self.argument("session-id", str)
+        holder = self.session_queue.holder(session_id)
+        mine = isinstance(holder, SessionReceivingLink) and holder.belongs_to(self.connection, self.link_name)
+        if not mine:
+            raise SessionLockLostError(f"{self.entity}: session {session_id!r} is locked by another receiver")
+        return session_id
 
 
 async def answer(connection: "Connection", session: "Session", node: str, content: Content) -> None:
@@ -154,7 +167,8 @@ def _put_token(connection: "Connection", content: Content) -> None:
 
 
 async def _manage(connection: "Connection", node: str, content: Content) -> Any:
-    operation = content.application_properties().get("operation")
+    properties = content.application_properties()
+    operation = properties.get("operation")
     handler = _OPERATIONS.get(operation) if isinstance(operation, str) else None
     if handler is None:
         raise NotImplementedByBrokerError(f"the operation {operation!r} is not known")
@@ -162,7 +176,7 @@ async def _manage(connection: "Connection", node: str, content: Content) -> Any:
     if not isinstance(body, dict):
         raise DecodeError(f"{operation}: the body must be a map")
     entity = node.rpartition("/")[0]
-    return await handler(Request(connection, entity, str(operation), body))
+    return await handler(Request(connection, entity, str(operation), body, properties.get(_LINK_NAME)))
 
 
 async def _renew_lock(request: Request) -> Any:
@@ -180,12 +194,12 @@ async def _peek(request: Request) -> Any:
 
 
 async def _renew_session_lock(request: Request) -> Any:
-    until_ms = request.session_queue.renew_session(request.argument("session-id", str))
+    until_ms = request.session_queue.renew_session(request.held_session())
     return {"expiration": Timestamp(until_ms)}
 
 
 async def _get_session_state(request: Request) -> Any:
-    return {"session-state": request.session_queue.state(request.argument("session-id", str))}
+    return {"session-state": request.session_queue.state(request.held_session())}
 
 
 async def _set_session_state(request: Request) -> Any:
@@ -194,7 +208,7 @@ async def _set_session_state(request: Request) -> Any:
         raise ArgumentError("set-session-state: the state must be binary")
     if state is not None and len(state) > MAX_MESSAGE_BYTES:
         raise MessageTooLargeError("a session's state is as large as a message at most")
-    await request.session_queue.set_state(request.argument("session-id", str), state)
+    await request.session_queue.set_state(request.held_session(), state)
     return {}
 
 
@@ -209,7 +223,9 @@ async def _list_sessions(request: Request) -> Any:
 async def _receive_deferred(request: Request) -> Any:
     numbers = request.arguments("sequence-numbers", int)
     remove = request.body.get("receiver-settle-mode") == _RECEIVE_AND_DELETE
-    messages = await request.queue.receive_deferred(numbers, remove=remove)
+    queue = request.queue
+    session_id = request.held_session() if isinstance(queue, SessionQueue) else None
+    messages = await queue.receive_deferred(numbers, remove=remove, session_id=session_id)
     entries = [
         {"lock-token": uuid.UUID(bytes_le=message.lock_token or bytes(16)), "message": message.encode()}
         for message in messages

@@ -28,6 +28,8 @@ from aos.local.servicebus.rows import updated
 from aos.local.servicebus.space import Space
 from aos.local.servicebus.topology import EntitySettings
 
+_STALE_KEPT = 100
+
 
 class SessionConsumer(Consumer, Protocol):
     """A consumer that holds a session."""
@@ -63,6 +65,8 @@ class SessionQueue(Queue):
     ) -> None:
         super().__init__(name, settings, clock, journal, parent, space=space)
         self._sessions: dict[str, MessageSession] = {}
+        self._by_holder: dict[Consumer, MessageSession] = {}
+        self._free: list[tuple[int, str]] = []  # a heap of sessions by their oldest messages; may be stale
         self._waiting: deque[tuple[SessionConsumer, asyncio.Future[str]]] = deque()
 
     def acquire(
@@ -92,6 +96,12 @@ class SessionQueue(Queue):
         else:
             self._grant(session, consumer, result)
         return result
+
+    def holder(self, session_id: str) -> SessionConsumer:
+        """Who holds the session. Raises SessionLockLostError if nobody does."""
+        holder = self._held(session_id).holder
+        assert holder is not None
+        return holder
 
     def renew_session(self, session_id: str) -> int:
         """Lock for another lock duration; returns the new end. Raises SessionLockLostError."""
@@ -137,7 +147,8 @@ class SessionQueue(Queue):
             self._waiting.remove(entry)
             entry[1].cancel()
         super().detach(consumer)
-        for session in [each for each in self._sessions.values() if each.holder is consumer]:
+        session = self._by_holder.get(consumer)
+        if session is not None:
             self._release(session)
 
     def renew(self, token: bytes) -> "asyncio.Future[int]":
@@ -171,32 +182,60 @@ class SessionQueue(Queue):
         return session
 
     def _ready_for(self, consumer: Consumer) -> list[int]:
-        held = (each for each in self._sessions.values() if each.holder is consumer)
-        session = next(held, None)
+        session = self._by_holder.get(consumer)
         return [] if session is None else session.ready
 
     def _make_ready(self, message: Message) -> None:
         session = self._session(message.session_id or "")
         heapq.heappush(session.ready, message.sequence_number)
-        if session.holder is None:
-            self._offer_sessions()
-        else:
+        if session.holder is not None:
             self._dispatch_soon()
+        elif session.ready[0] == message.sequence_number:
+            self._put_free(session)
+            self._offer_sessions()
 
     def _offer_sessions(self) -> None:
         """Give sessions that nobody holds to those who wait for one, oldest message first."""
         while self._waiting:
-            free = [each for each in self._sessions.values() if each.holder is None and each.ready]
-            if not free:
+            if self._waiting[0][1].done():
+                self._waiting.popleft()
+                continue
+            session = self._next_free()
+            if session is None:
                 return
             consumer, result = self._waiting.popleft()
-            if not result.done():
-                self._grant(min(free, key=lambda each: each.ready[0]), consumer, result)
+            self._grant(session, consumer, result)
+
+    def _next_free(self) -> MessageSession | None:
+        """Of the sessions that nobody holds, the one with the oldest message."""
+        while self._free:
+            number, session_id = heapq.heappop(self._free)
+            session = self._sessions.get(session_id)
+            if session is None or session.holder is not None:
+                continue
+            self._forget_gone(session)
+            if session.ready and session.ready[0] == number:
+                return session
+            self._put_free(session)
+        return None
+
+    def _put_free(self, session: MessageSession) -> None:
+        if session.ready:
+            heapq.heappush(self._free, (session.ready[0], session.id))
+        if len(self._free) > 2 * len(self._sessions) + _STALE_KEPT:
+            free = (each for each in self._sessions.values() if each.holder is None and each.ready)
+            self._free = sorted((each.ready[0], each.id) for each in free)
+
+    def _forget_gone(self, session: MessageSession) -> None:
+        """Drop the numbers of messages that expired meanwhile."""
+        while session.ready and session.ready[0] not in self._messages:
+            heapq.heappop(session.ready)
 
     def _grant(
         self, session: MessageSession, consumer: SessionConsumer, result: "asyncio.Future[str]"
     ) -> None:
         session.holder = consumer
+        self._by_holder[consumer] = session
         session.locked_until_ms = self.clock.now_ms() + self.settings.lock_ms
         self._alarm.at(session.locked_until_ms)
         super().attach(consumer)
@@ -209,9 +248,13 @@ class SessionQueue(Queue):
 
     def _release(self, session: MessageSession) -> None:
         """Nobody holds the session any more; what was locked under it is given back uncounted."""
+        if session.holder is not None:
+            del self._by_holder[session.holder]
         session.holder = None
         for message in self._locked_under(session):
             self.give_back_unseen(message)
+        self._forget_gone(session)
+        self._put_free(session)
         self._tidy(session)
         self._offer_sessions()
 
@@ -238,7 +281,7 @@ class SessionQueue(Queue):
             self.give_back_unseen(message)
 
     def _expire_locks(self, now_ms: int) -> None:
-        for session in list(self._sessions.values()):
+        for session in list(self._by_holder.values()):
             if session.holder is None or session.locked_until_ms > now_ms:
                 continue
             for message in self._locked_under(session):
@@ -248,5 +291,4 @@ class SessionQueue(Queue):
             session.holder.lock_lost()
 
     def _next_lock_end(self) -> int | None:
-        held = [each.locked_until_ms for each in self._sessions.values() if each.holder is not None]
-        return min(held, default=None)
+        return min((each.locked_until_ms for each in self._by_holder.values()), default=None)

@@ -12,6 +12,7 @@ from aos.local.servicebus.performatives import Attach
 
 if TYPE_CHECKING:
     from aos.local.servicebus.amqp_session import Session
+    from aos.local.servicebus.connection import Connection
 
 SESSION_FILTER = "com.microsoft:session-filter"
 _LOCKED_UNTIL = "com.microsoft:locked-until-utc"
@@ -36,7 +37,8 @@ class SessionReceivingLink(ReceivingLink):
         super().__init__(session, attach, path, queue)
 
     def join(self) -> None:
-        """Not before it holds a session."""
+        """Compete for messages only when it holds a session. Raises EntityDisabledError."""
+        self.queue.check_receivable()
 
     def acquire(self, outcome: Callable[[BrokerError | None], None]) -> None:
         """Get hold of the session, then call back with None, or with why it cannot be had."""
@@ -62,6 +64,10 @@ class SessionReceivingLink(ReceivingLink):
         """Until when the session is locked, in .NET's ticks."""
         until_ms = self._sessions.locked_until_ms(self._held or "")
         return {Symbol(_LOCKED_UNTIL): until_ms * _TICKS_A_MS + _EPOCH_TICKS}
+
+    def belongs_to(self, connection: "Connection", link_name: object) -> bool:
+        """Whether it is of that connection, and has that name if one is given."""
+        return self.session.connection is connection and link_name in (None, self.attach.name)
 
     def lock_lost(self) -> None:
         """The session's lock has expired."""

@@ -8,6 +8,7 @@ import pytest
 from azure.servicebus import NEXT_AVAILABLE_SESSION, ServiceBusMessage
 from azure.servicebus.aio import ServiceBusReceiver
 from azure.servicebus.exceptions import (
+    MessageNotFoundError,
     OperationTimeoutError,
     ServiceBusError,
     SessionCannotBeLockedError,
@@ -93,6 +94,24 @@ async def test_a_session_lock_that_expires_is_lost_and_its_messages_come_again_c
     assert again.delivery_count == 1
     await second.complete_message(again)
     assert bus.count(QUEUE) == 0
+
+
+async def test_the_state_of_a_session_is_its_holders_alone(bus: Bus):
+    await _send(bus, "h", "h1")
+    holder = await bus.session("h")
+    [message] = await _receive(holder, 1)
+    await holder.defer_message(message)
+    await holder.session.set_state("mine")
+    async with _session(bus, "i") as other:
+        with pytest.raises(MessageNotFoundError):
+            await other.receive_deferred_messages(message.sequence_number)
+        other.session._session_id = "h"  # as a receiver that has not noticed its loss
+        with pytest.raises(SessionLockLostError, match="locked by another receiver"):
+            await other.session.set_state("stolen")
+    assert await holder.session.get_state() == b"mine"
+    await holder.session.set_state(None)
+    [deferred] = await holder.receive_deferred_messages(message.sequence_number)
+    await holder.complete_message(deferred)
 
 
 async def test_a_wait_for_a_session_ends_with_a_timeout(bus: Bus):

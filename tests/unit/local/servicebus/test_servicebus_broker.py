@@ -15,6 +15,7 @@ from aos.local.servicebus import (
     EntityNotFoundError,
     LockLostError,
     ManualClock,
+    SessionReceiver,
     Topology,
 )
 from aos.local.servicebus.errors import (
@@ -27,6 +28,7 @@ from aos.local.servicebus.errors import (
     StorageFullError,
 )
 from aos.local.servicebus.message import Content
+from aos.local.servicebus.message_sessions import SessionQueue
 from aos.local.servicebus.modification import properties_to_modify
 
 _QUEUES: dict[str, dict[str, Any]] = {
@@ -345,4 +347,34 @@ async def test_a_sequence_number_given_twice_counts_once():
     queue = broker.namespace.queue("work")
     await queue.cancel_scheduled([number, number])
     assert queue.message_count == 0
+    await broker.close()
+
+
+async def test_sessions_are_offered_by_their_oldest_messages_however_often_they_were_held_by_name():
+    topology = _topology({"s": {"RequiresSession": True}})
+    clock = ManualClock()
+    broker = await Broker.open(None, topology, clock=clock)
+    queue = broker.namespace.queue("s")
+    assert isinstance(queue, SessionQueue)
+    for number in range(500):
+        await broker.send("s", b"", session_id="named")
+        receiver = SessionReceiver(queue)
+        receiver.session_id = await queue.acquire(receiver, "named", 0)
+        [message] = await receiver.receive(1, 5)
+        assert message.sequence_number == number + 1
+        await receiver.complete(message.lock_token)
+        await receiver.close()
+    assert len(queue._free) < 150
+    await broker.send("s", b"gone", session_id="early", time_to_live_s=1)
+    await broker.send("s", b"second", session_id="b")
+    await broker.send("s", b"third", session_id="c")
+    await broker.send("s", b"late", session_id="early")
+    clock.advance(2)
+    got = []
+    for _ in range(3):
+        receiver = broker.session_receiver("s")
+        assert await receiver.acquire(0)
+        got += [message.body for message in await receiver.receive(5, 5)]
+    assert got == [b"second", b"third", b"late"]
+    assert not await broker.session_receiver("s").acquire(0)
     await broker.close()
