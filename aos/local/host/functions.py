@@ -77,7 +77,10 @@ def functions_of(
         if not problems:
             functions.append(_function(entry, settings, disabled=disabled))
     if refusals:
-        raise AppError("this host cannot serve the app: " + "; ".join(refusals))
+        raise AppError(
+            f"this host cannot serve the app: {'; '.join(refusals)}. Its triggers are {', '.join(Trigger)};"
+            " it serves an app without a function when the app setting AzureWebJobs.NAME.Disabled is true"
+        )
     if not functions:
         raise AppError("the app has no functions")
     return functions

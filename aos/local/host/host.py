@@ -286,6 +286,9 @@ class Host:
                     self._console.say(
                         f"{function.trigger:20} {function.name} {_detail(function, prefix)}".rstrip()
                     )
+        connection = self._ground.messaging.connection_file
+        if connection is not None:
+            self._console.say(f"the connection string of its Service Bus is in {connection}")
         elapsed_ms = (time.monotonic() - self._started if again_s is None else again_s) * 1000
         self._console.say(f"serving {self._options.app} at {self.url}, ready after {elapsed_ms:.0f} ms")
 
@@ -302,7 +305,8 @@ def _detail(function: Function, route_prefix: str) -> str:
         case Trigger.HTTP:
             prefix = f"/{route_prefix}" if route_prefix else ""
             methods = ",".join(str(method) for method in function.properties.get("methods") or ["any"])
-            return f"{methods} {prefix}/{function.properties.get('route') or function.name}"
+            route = str(function.properties.get("route") or function.name).lstrip("/")
+            return f"{methods} {prefix}/{route}"
         case Trigger.TIMER:
             return str(function.properties["schedule"])
         case Trigger.BUS:

@@ -1,5 +1,6 @@
 """The Service Bus broker of the host, opened when an app needs one."""
 
+import os
 from pathlib import Path
 
 from aos.local.host.broker import open_broker
@@ -7,10 +8,14 @@ from aos.local.servicebus import Broker, Topology
 
 
 class Messaging:
-    """At most one broker, kept for as long as apps ask for the same topology."""
+    """At most one broker, kept for as long as apps ask for the same topology.
+
+    Its connection string is left in a file beside the journal, for whoever wants to send to the app.
+    """
 
     def __init__(self, journal: Path) -> None:
         self._journal = journal
+        self._connection = journal.with_suffix(".connection")
         self._topology: Topology | None = None
         self._broker: Broker | None = None
 
@@ -19,10 +24,24 @@ class Messaging:
         if self._broker is None or topology != self._topology:
             await self.close()
             self._broker, self._topology = await open_broker(self._journal, topology), topology
+            _write_secret(self._connection, self._broker.connection_string)
         return self._broker
+
+    @property
+    def connection_file(self) -> Path | None:
+        """The file with the broker's connection string, if there is a broker."""
+        return self._connection if self._broker is not None else None
 
     async def close(self) -> None:
         """Close the broker, if there is one."""
         broker, self._broker = self._broker, None
         if broker is not None:
+            self._connection.unlink(missing_ok=True)
             await broker.close()
+
+
+def _write_secret(path: Path, text: str) -> None:
+    """Write a file that nobody else may read."""
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(f"{text}\n")

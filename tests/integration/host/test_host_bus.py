@@ -3,12 +3,16 @@
 import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
-from azure.servicebus import ServiceBusMessage
+from azure.servicebus import ServiceBusClient, ServiceBusMessage
 from bus_client import BusClient, client_of
 from host_process import HostProcess, until
+
+from aos.local.host.messaging import Messaging
+from aos.local.servicebus import Topology
 
 
 @pytest.fixture(scope="module")
@@ -310,3 +314,24 @@ def test_a_message_that_nobody_completes_comes_again_when_its_lock_ends(
 def test_nothing_is_asked_of_functions_that_are_disabled(bus: HostProcess) -> None:
     listed = {each["name"]: each["isDisabled"] for each in bus.http.get("/admin/functions").json()}
     assert {name for name, disabled in listed.items() if disabled} == {"elsewhere", "foreign"}
+
+
+# -- who wants to send from outside
+
+
+def test_the_brokers_connection_string_is_left_for_its_owner_alone(bus: HostProcess) -> None:
+    file = bus.folder / "data" / "servicebus.connection"
+    bus.wait_for_log(f"the connection string of its Service Bus is in {file}")
+    assert file.stat().st_mode & 0o777 == 0o600
+    with ServiceBusClient.from_connection_string(file.read_text().strip()) as client:
+        assert client.get_queue_receiver("told-bytes").peek_messages() == []
+
+
+async def test_the_connection_string_goes_with_the_broker(tmp_path: Path) -> None:
+    messaging = Messaging(tmp_path / "servicebus.db")
+    assert messaging.connection_file is None
+    await messaging.serve(Topology.parse({"UserConfig": {"Namespaces": [{"Name": "local"}]}}))
+    assert messaging.connection_file == tmp_path / "servicebus.connection"
+    assert messaging.connection_file.exists()
+    await messaging.close()
+    assert not (tmp_path / "servicebus.connection").exists()

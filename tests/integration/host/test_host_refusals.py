@@ -44,6 +44,8 @@ BAD_APPS = {
         + "def sending(req: func.HttpRequest, sent: func.Out[str]) -> str: ...\n",
         [
             "function on_queue: binding 'message' of type queueTrigger (in) is not supported",
+            "Its triggers are httpTrigger, timerTrigger, serviceBusTrigger,",
+            "when the app setting AzureWebJobs.NAME.Disabled is true",
             "function sending: binding 'sent' of type serviceBus names '{id}': binding expressions",
         ],
     ),
