@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_ds
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-SCOPE = "https://vault.azure.net/.default"
 TOKEN = "token-of-the-identity"
 
 
@@ -86,9 +85,9 @@ class Vault:
         @app.middleware("http")
         async def guard(request: Request, call_next: Any) -> Any:
             if request.headers.get("authorization") != f"Bearer {TOKEN}":
-                challenge = (
-                    'Bearer authorization="https://login.example/t", resource="https://vault.azure.net"'
-                )
+                # The SDK wants a resource that the vault's host is below, as NAME.vault.azure.net is.
+                resource = f"https://{request.headers['host'].partition('.')[2]}"
+                challenge = f'Bearer authorization="https://login.example/t", resource="{resource}"'
                 return _error(401, "Unauthorized", {"WWW-Authenticate": challenge})
             if self.failing is not None or self.failures:
                 status = self.failing or self.failures.pop(0)

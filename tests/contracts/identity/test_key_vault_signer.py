@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from key_vault import SCOPE, Identity, Vault
+from key_vault import Identity, Vault
 
 from aos.kernel.errors import Integrity, InvalidSetting, Unavailable
 from aos.kernel.governance.audit.checkpoint import Checkpoint, sign_checkpoint, verify_checkpoint
@@ -45,7 +45,7 @@ async def test_what_the_vault_signs_verifies_with_the_public_key_that_it_gives(
     assert isinstance(public, ec.EllipticCurvePublicKey)
     public.verify(await signer.sign(b"head"), b"head", ec.ECDSA(hashes.SHA256()))
     assert vault.signed == 1
-    assert set(identity.scopes) == {SCOPE}
+    assert set(identity.scopes) == {vault.url.replace("127.", "") + "/.default"}
 
 
 async def test_after_a_rotation_the_new_version_signs_and_the_old_signatures_still_verify(
