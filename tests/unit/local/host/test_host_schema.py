@@ -1,14 +1,16 @@
 """host.json: comments, names in any case, log levels, and what is refused by its name."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 
 from aos.local.host import jsonc
 from aos.local.host.errors import HostError
-from aos.local.host.hostjson import HostJson, read_host_json
+from aos.local.host.hostjson import BusSettings, HostJson, read_host_json
 from aos.local.host.loglevels import LogLevels, function_category, user_category
+from aos.local.host.retries import RetryPolicy
 from aos.local.host.settings import local_port, worker_count
 from aos.local.host.throttle import Throttle, TooBusyError
 
@@ -121,3 +123,60 @@ async def test_requests_above_the_outstanding_limit_are_refused() -> None:
                 pass
     async with throttle.place():
         pass
+
+
+def test_the_settings_of_service_bus_are_those_of_extension_5(tmp_path: Path) -> None:
+    given = {
+        "clientRetryOptions": {"mode": "exponential", "tryTimeout": "00:00:20", "maxRetries": 3},
+        "prefetchCount": 100, "transportType": "amqpWebSockets", "webProxy": "https://proxy:8080",
+        "autoCompleteMessages": False, "maxAutoLockRenewalDuration": "-00:00:00.0010000",
+        "maxConcurrentCalls": 32, "maxConcurrentSessions": 10, "maxConcurrentCallsPerSession": 2,
+        "maxMessageBatchSize": 200, "minMessageBatchSize": 5, "maxBatchWaitTime": "00:00:05",
+        "enableCrossEntityTransactions": True,
+    }  # fmt: skip
+    assert host_json(tmp_path, {"extensions": {"serviceBus": given}}).bus == BusSettings(
+        auto_complete=False, lock_renewal_s=math.inf, max_concurrent_calls=32, max_concurrent_sessions=10,
+        max_calls_per_session=2, session_idle_s=20.0, max_batch=200, min_batch=5, max_batch_wait_s=5.0,
+    )  # fmt: skip
+    assert host_json(tmp_path, {}).bus == BusSettings()
+
+
+def test_settings_of_the_extension_4_count_where_it_still_reads_them(tmp_path: Path) -> None:
+    given = {
+        "messageHandlerOptions": {"autoComplete": False, "maxConcurrentCalls": 3},
+        "sessionHandlerOptions": {
+            "maxAutoRenewDuration": "00:10:00", "maxConcurrentSessions": 4, "messageWaitTime": "00:00:09",
+        },
+        "maxConcurrentCalls": 5,
+    }  # fmt: skip
+    bus = host_json(tmp_path, {"extensions": {"serviceBus": given}}).bus
+    assert (bus.auto_complete, bus.lock_renewal_s, bus.session_idle_s) == (False, 600.0, 9.0)
+    assert (bus.max_concurrent_calls, bus.max_concurrent_sessions) == (5, 4)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ({"maxConcurentCalls": 1}, "extensions.serviceBus.maxConcurentCalls is not a setting"),
+        ({"minMessageBatchSize": 9, "maxMessageBatchSize": 8}, "must not be above maxMessageBatchSize"),
+        ({"maxBatchWaitTime": "00:03:00"}, "maxBatchWaitTime must be at most 00:02:30"),
+        ({"maxConcurrentSessions": 0}, "maxConcurrentSessions must be a whole number of at least 1"),
+        ({"sessionIdleTimeout": "a minute"}, "sessionIdleTimeout: 'a minute' is not a time span"),
+        ({"batchOptions": {"maxMessageCount": 5}}, "maxMessageBatchSize replaced it"),
+        ({"clientRetryOptions": {"tries": 1}}, "clientRetryOptions.tries is not a setting"),
+    ],
+)
+def test_what_service_bus_cannot_be_told_is_named(
+    content: dict[str, object], reason: str, tmp_path: Path
+) -> None:
+    with pytest.raises(HostError) as caught:
+        host_json(tmp_path, {"extensions": {"serviceBus": content}})
+    assert reason in caught.value.message
+
+
+def test_a_retry_policy_for_the_whole_app_is_read_and_checked(tmp_path: Path) -> None:
+    fixed = {"strategy": "fixedDelay", "maxRetryCount": -1, "delayInterval": "00:00:10"}
+    assert host_json(tmp_path, {"retry": fixed}).retry == RetryPolicy(None, 10.0, 10.0)
+    assert host_json(tmp_path, {}).retry is None
+    with pytest.raises(HostError, match="retry: the exponential_backoff strategy needs its minimum and maxi"):
+        host_json(tmp_path, {"retry": {"strategy": "exponentialBackoff", "maxRetryCount": 2}})
