@@ -183,7 +183,8 @@ class SessionQueue(Queue):
 
     def _ready_for(self, consumer: Consumer) -> list[int]:
         session = self._by_holder.get(consumer)
-        return [] if session is None else session.ready
+        # After the clock was set forward a lock may be over that its alarm has not ended yet.
+        return session.ready if session and session.locked_until_ms > self.clock.now_ms() else []
 
     def _make_ready(self, message: Message) -> None:
         session = self._session(message.session_id or "")
@@ -266,7 +267,10 @@ class SessionQueue(Queue):
             self._sessions.pop(session.id, None)
 
     def _lock_end(self, message: Message) -> int:
-        return self._held(message.session_id or "").locked_until_ms
+        session = self._sessions.get(message.session_id or "")
+        if session is None or session.holder is None:
+            raise SessionLockLostError(f"{self.name}: session {message.session_id!r} is not locked")
+        return session.locked_until_ms  # maybe over by now: the message is then given back in its turn
 
     def _holds(self, token: bytes) -> Message | None:
         message = self._locked.get(token)
