@@ -19,3 +19,10 @@ class AppError(HostError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, code=1)
+
+
+class LoadCutShortError(AppError):
+    """A worker process ended while it was loading the app."""
+
+    def __init__(self) -> None:
+        super().__init__("the worker process ended while it was loading the app")

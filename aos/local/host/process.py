@@ -13,7 +13,7 @@ from typing import Any
 
 from aos.local.host.calls import Call, Failure, Result, WorkerLostError
 from aos.local.host.console import Console
-from aos.local.host.errors import AppError
+from aos.local.host.errors import AppError, LoadCutShortError
 from aos.local.host.frames import Channel, Kind, pack, unpack
 from aos.local.host.outputs import Outputs
 from aos.local.host.retries import Retry
@@ -229,7 +229,7 @@ class WorkerProcess:
         if not self.lost.done():
             self.lost.set_result(None)
         if not self._loaded.done():
-            self._loaded.set_exception(AppError("the worker process ended while it was loading the app"))
+            self._loaded.set_exception(LoadCutShortError())
         self._lose_calls()
 
     def _lose_calls(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aos.local.host.console import Console
-from aos.local.host.errors import AppError
+from aos.local.host.errors import AppError, LoadCutShortError
 from aos.local.host.process import WorkerProcess
 
 _BACKOFF_S = (0.0, 0.25, 0.5, 1.0, 2.0, 5.0)
@@ -66,12 +66,23 @@ class WorkerSlot:
             ended = await self.worker.ended()
             self._console.warn(f"the worker (pid {self.worker.pid}) {ended}; restarting it")
             deaths = 0 if time.monotonic() - started > _HEALTHY_AFTER_S else deaths
-            await asyncio.sleep(_BACKOFF_S[min(deaths, len(_BACKOFF_S) - 1)])
-            deaths += 1
-            self.worker = await self._launch(self.number)
+            self.worker, deaths = await self._replace(deaths)
             if self.worker.functions != functions:
                 raise AppError("the app's functions changed on disk: start the host again")
             self._set_able(True)
+
+    async def _replace(self, deaths: int) -> tuple[WorkerProcess, int]:
+        """Another worker after so many deaths in a row, and how many there were by then.
+
+        One that dies while it loads the app, which was loaded before, has died like any other.
+        """
+        while True:
+            await asyncio.sleep(_BACKOFF_S[min(deaths, len(_BACKOFF_S) - 1)])
+            deaths += 1
+            try:
+                return await self._launch(self.number), deaths
+            except LoadCutShortError as error:
+                self._console.warn(f"{error.message}; starting another")
 
     async def stop(self) -> None:
         """End the worker."""

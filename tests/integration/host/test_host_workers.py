@@ -27,6 +27,12 @@ def all_up(host: HostProcess) -> list[int]:
     return until(lambda: found if len(found := pids(host)) == 3 else [], "three workers")
 
 
+def children(host: HostProcess) -> list[int]:
+    """The host's workers, those that are only loading the app among them."""
+    tasks = Path(f"/proc/{host.process.pid}/task").glob("*/children")
+    return [int(pid) for task in tasks for pid in task.read_text().split()]
+
+
 def get(host: HostProcess, path: str) -> httpx.Response:
     return httpx.get(host.url + path, timeout=30)
 
@@ -61,6 +67,18 @@ def test_a_dead_worker_is_replaced_alone(many: HostProcess) -> None:
     after = all_up(many)
     assert (after[0], after[2]) == (before[0], before[2])
     assert after[1] != before[1]
+
+
+def test_a_worker_that_dies_while_it_loads_the_app_is_followed_by_another(many: HostProcess) -> None:
+    before = all_up(many)
+    os.kill(before[0], signal.SIGKILL)
+    until(lambda: set(children(many)) - set(before), "the start of another")
+    (loading,) = set(children(many)) - set(before)
+    os.kill(loading, signal.SIGKILL)
+    many.wait_for_log("the worker process ended while it was loading the app; starting another")
+    after = all_up(many)
+    assert after[1:] == before[1:]
+    assert after[0] not in (before[0], loading)
 
 
 def test_a_function_that_takes_too_long_ends_its_own_worker_only(many: HostProcess) -> None:
