@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 MAX_FRAME_BYTES = 256 * 1024
+_LARGEST_WRITE = 256 * 1024
+_MOST_UNREAD = 16 * 1024 * 1024
 _IDLE_MS = 240_000
 _OPENING_S = 30.0  # from the first byte to the open frame
 _MECHANISMS = ("MSSBCBS", "PLAIN", "ANONYMOUS")
@@ -58,6 +60,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
         self._out: list[bytes] = []
+        self._out_bytes = 0
         self._header_expected = True
         self._trusted = False  # SASL PLAIN with the right key needs no token
         self._opened = False
@@ -96,6 +99,8 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The client reads again."""
         self.writable = True
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
         for session in list(self._sessions.values()):
             session.resume()
 
@@ -107,12 +112,16 @@ class Connection(asyncio.Protocol):
             self._consume()
         except BrokerError as error:
             self.close(error)
+        self._hold_back()
 
     def write(self, data: bytes) -> None:
-        """Send with everything else that this turn of the loop produces."""
+        """Send with everything else that this turn of the loop produces, unless that is much."""
         if not self._out:
             self._loop.call_soon(self._flush)
         self._out.append(data)
+        self._out_bytes += len(data)
+        if self._out_bytes > _LARGEST_WRITE:
+            self._flush()
 
     def close(self, error: BrokerError | None = None) -> None:
         """Say goodbye, with an error if there is one, and hang up."""
@@ -161,6 +170,15 @@ class Connection(asyncio.Protocol):
         if self._out and self._transport is not None:
             self._transport.write(b"".join(self._out))
         self._out.clear()
+        self._out_bytes = 0
+
+    def _hold_back(self) -> None:
+        """Read no more from a client that does not read what it has coming, until it does."""
+        transport = self._transport
+        if transport is None or transport.is_closing() or self.writable:
+            return
+        if transport.get_write_buffer_size() > _MOST_UNREAD:
+            transport.pause_reading()
 
     def _consume(self) -> None:
         position = 0

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 _CREDIT = 1000
 _SETTLED_MODE = 1
 _AT_ONCE = 200  # messages locked before it is seen whether the client still reads
+_MOST_WAITING_BYTES = 64 * 1024 * 1024  # of responses on one link
 _MAX_TRANSFER_BYTES = sections.MAX_BATCH_BYTES + 64 * 1024
 
 
@@ -220,16 +221,21 @@ class ResponseLink(OutgoingLink):
     def __init__(self, session: "Session", attach: Attach, path: str) -> None:
         super().__init__(session, attach, path)
         self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0
 
     def respond(self, response: bytes) -> None:
-        """Send as soon as there is credit."""
+        """Send as soon as there is credit and the client reads; detach from one that lets too much wait."""
         self._waiting.append(response)
+        self._waiting_bytes += len(response)
         self.credit_changed()
+        if self._waiting_bytes > _MOST_WAITING_BYTES:
+            self.refuse(TransferLimitError(f"{self.path}: too many responses wait for the client"))
 
     def credit_changed(self) -> None:
         """Send what waits."""
-        while self._waiting and self.credit > 0 and not self.closed:
+        while self._waiting and self.credit > 0 and self.session.writable and not self.closed:
             response = self._waiting.popleft()
+            self._waiting_bytes -= len(response)
             self.send_message(self.delivery_count.to_bytes(4), response, settled=True)
         if self.draining:
             self.finish_drain()

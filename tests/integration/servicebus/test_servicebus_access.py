@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from servicebus_bus import Bus
 
 from aos.local.servicebus.amqp_types import Described
+from aos.local.servicebus.encoding import encode
 from aos.local.servicebus.performatives import (
     AMQP_HEADER,
     SASL_HEADER,
@@ -29,6 +30,7 @@ from aos.local.servicebus.performatives import (
     Begin,
     Close,
     Detach,
+    Flow,
     Open,
     Performative,
     SaslInit,
@@ -40,6 +42,14 @@ from aos.local.servicebus.performatives import (
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
+_ANONYMOUS = SaslInit("ANONYMOUS")
+
+
+def _with_key(bus: Bus) -> SaslInit:
+    """SASL PLAIN with the key: no token is needed then."""
+    return SaslInit("PLAIN", f"\0{bus.broker.authority.key_name}\0{bus.broker.authority.key}".encode())
+
+
 class Wire:
     """A client of a few lines that can send what no SDK would."""
 
@@ -47,8 +57,8 @@ class Wire:
         self.reader = reader
         self.writer = writer
 
-    async def opened(self) -> None:
-        sasl = bytearray(encode_frame(0, SaslInit("ANONYMOUS")))
+    async def opened(self, sasl_init: SaslInit = _ANONYMOUS) -> None:
+        sasl = bytearray(encode_frame(0, sasl_init))
         sasl[5] = 1
         self.writer.write(SASL_HEADER + bytes(sasl) + AMQP_HEADER)
         self.writer.write(encode_frame(0, Open("wire")) + encode_frame(0, Begin(None, 0, 100, 100)))
@@ -178,20 +188,8 @@ async def test_a_link_is_detached_when_its_token_expires(bus: Bus, wire: Wire):
 
 
 async def test_a_connection_may_use_sasl_plain_with_the_key(bus: Bus, wire: Wire):
-    authority = bus.broker.authority
-    response = f"\0{authority.key_name}\0{authority.key}".encode()
-    sasl = bytearray(encode_frame(0, SaslInit("PLAIN", response)))
-    sasl[5] = 1
-    wire.writer.write(SASL_HEADER + bytes(sasl) + AMQP_HEADER)
-    wire.send(Open("wire"))
-    wire.send(Begin(None, 0, 100, 100))
+    await wire.opened(_with_key(bus))
     wire.send(Attach("l", 0, False, source=Described(0x28, ["me"]), target=Described(0x29, ["plain"])))
-    await wire.reader.readexactly(8)
-    await wire.frame()
-    await wire.frame()
-    await wire.reader.readexactly(8)
-    await wire.frame()
-    await wire.frame()
     attach = await wire.performative()
     assert isinstance(attach, Attach)
     assert attach.target is not None
@@ -206,6 +204,39 @@ async def test_a_wrong_password_in_sasl_plain_ends_the_connection(bus: Bus, wire
     outcome = await wire.frame()
     assert outcome.endswith(b"\x50\x01")
     assert await wire.reader.read() == b""
+
+
+async def test_a_client_that_asks_for_much_and_reads_nothing_is_detached(bus: Bus, wire: Wire):
+    for _ in range(4):
+        await bus.broker.send("unread", bytes(200_000))
+    await wire.opened(_with_key(bus))
+    node = "unread/$management"
+    wire.send(Attach("in", 0, False, source=Described(0x28, ["me"]), target=Described(0x29, [node])))
+    wire.send(Attach("out", 1, True, source=Described(0x28, [node]), target=Described(0x29, ["me"])))
+    wire.send(Flow(0, 2**20, 0, 2**20, 1, 0, 2**20))
+    request = b"".join(
+        encode(Described(code, value))
+        for code, value in (
+            (0x73, ["id", None, None, None, "me"]),
+            (0x74, {"operation": "com.microsoft:peek-message"}),
+            (0x77, {"from-sequence-number": 0, "message-count": 9}),
+        )
+    )
+    for number in range(500):  # 400 MB of answers
+        wire.send(Transfer(0, number, number.to_bytes(4), 0, True), request)
+    async with asyncio.timeout(60):
+        await wire.writer.drain()
+        await _send(_client(bus), "fleeting")  # others are served meanwhile
+        assert _most_unread(bus) < 8 * 1024 * 1024
+        performative = await wire.performative()
+        while not isinstance(performative, Detach):
+            performative = await wire.performative()
+    assert performative.error.value[0] == "amqp:link:transfer-limit-exceeded"
+
+
+def _most_unread(bus: Bus) -> int:
+    transports = [connection._transport for connection in bus.broker.connections]
+    return max(transport.get_write_buffer_size() for transport in transports if transport is not None)
 
 
 async def test_a_transfer_to_no_link_ends_the_session_and_not_the_connection(bus: Bus, wire: Wire):
