@@ -125,6 +125,9 @@ param telemetryRetentionDays int = 30
 @description('Gigabytes of telemetry a day, after which no more is taken until the next.')
 param telemetryDailyQuotaGb string = '5'
 
+@description('The share of traces that is kept, from 0 to 1; those that failed always are. Empty: all.')
+param telemetryShare string = ''
+
 @description('The vault cannot be purged for 90 days after it was deleted. Cannot be switched off again.')
 param deletionProtection bool = false
 
@@ -300,6 +303,7 @@ var app = {
   application: application
   tenant: aosTenant
   tenantBudgetUsd: tenantBudgetUsd
+  telemetryShare: telemetryShare
   model: model
   modelBaseUrl: modelBaseUrl
   modelAuth: modelAuth

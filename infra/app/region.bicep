@@ -148,6 +148,9 @@ var modelPriceSettings = {
 var budgetSettings = {
   AOS_TENANT_BUDGET_USD: app.tenantBudgetUsd
 }
+var telemetrySettings = {
+  AOS_TELEMETRY_SHARE: app.telemetryShare
+}
 var authSettings = {
   AOS_AUTH_TENANT_ID: app.authTenantId
   AOS_AUTH_AUDIENCE: app.authAudience
@@ -177,6 +180,7 @@ var settings = union(
   hasModel && app.modelAuth == 'key' ? modelKeySettings : {},
   empty(app.modelPriceInput) ? {} : modelPriceSettings,
   empty(app.tenantBudgetUsd) ? {} : budgetSettings,
+  empty(app.telemetryShare) ? {} : telemetrySettings,
   empty(app.authAudience) ? {} : authSettings
 )
 

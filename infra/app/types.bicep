@@ -28,6 +28,7 @@ type appType = {
   application: string
   tenant: string
   tenantBudgetUsd: string
+  telemetryShare: string
   model: string
   modelBaseUrl: string
   modelAuth: string

@@ -9,11 +9,9 @@ echo "  curl -fsS $url/health/ready"
 
 if [ -x .venv/bin/aos ]; then aos=$PWD/.venv/bin/aos; else aos=$(command -v aos || true); fi
 
-# The storage alone, as who is signed in: none of azd's own variables is a setting of AOS.
+# As who is signed in: the deployment gave her the right to write into this table.
 with_storage() {
-    env -i PATH="$PATH" HOME="${HOME:-/}" ${AZURE_CONFIG_DIR:+AZURE_CONFIG_DIR="$AZURE_CONFIG_DIR"} \
-        AOS_STORAGE=azure AOS_STORAGE_TABLES_URL="$DEPLOYED_TABLES_URL" AOS_STORAGE_BLOBS_URL="$DEPLOYED_BLOBS_URL" \
-        "$@"
+    AOS_STORAGE=azure AOS_STORAGE_TABLES_URL="$DEPLOYED_TABLES_URL" AOS_STORAGE_BLOBS_URL="$DEPLOYED_BLOBS_URL" "$@"
 }
 
 how_to_make_a_key() {

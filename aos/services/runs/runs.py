@@ -23,7 +23,7 @@ from aos.services.storage import layout
 from aos.services.storage.ports import AlreadyExists, Row, Rows, Stale
 
 RUNS = layout.RUNS
-REQUESTS = "requests"
+REQUESTS = layout.REQUESTS
 _RANDOM_BYTES = 10
 
 

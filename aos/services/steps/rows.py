@@ -12,10 +12,10 @@ from aos.services.runs.values import Values
 from aos.services.storage import layout
 from aos.services.storage.ports import AlreadyExists, Rows
 
-PREPARED = "prepared"
+PREPARED = layout.PREPARED
 RESULTS = layout.RESULTS
 JOURNAL = layout.JOURNAL
-CLOSINGS = "closings"
+CLOSINGS = layout.CLOSINGS
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 API_KEYS = "apikeys"
 APPROVALS = "approvals"
+CLOSINGS = "closings"
 DEFINITIONS = "definitions"
 DOORBELLS = "doorbells"
 EFFECTS = "effects"
@@ -15,6 +16,8 @@ FACTS = "facts"
 JOURNAL = "journal"
 LOG_HEADS = "logheads"
 MEMORY = "memory"
+PREPARED = "prepared"
+REQUESTS = "requests"
 RESULTS = "results"
 RUNS = "runs"
 
@@ -22,6 +25,7 @@ TABLES = frozenset(
     {
         API_KEYS,
         APPROVALS,
+        CLOSINGS,
         DEFINITIONS,
         DOORBELLS,
         EFFECTS,
@@ -29,6 +33,8 @@ TABLES = frozenset(
         JOURNAL,
         LOG_HEADS,
         MEMORY,
+        PREPARED,
+        REQUESTS,
         RESULTS,
         RUNS,
     }
