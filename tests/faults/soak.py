@@ -87,7 +87,7 @@ async def soak(seed: int, seconds: float, folder: Path) -> Account:
         await bus.close()
         await load.close()
     judge = Judge(stack.data, plan, ledger)
-    account.violations += judge.violations()
+    account.violations += judge.violations() + stack.faults_of_its_own()
     account.work, account.faults = dict(load.asked), dict(stack.faults)
     account.messages, account.updates, account.again = bus.sent, judge.updates, ledger.again()
     account.seconds = time.monotonic() - began

@@ -87,7 +87,7 @@ HARMS = {
     ),
     "an event that is lost": Harm(
         _HUB,
-        "UPDATE instances SET output = json_remove(output, '$[0]') WHERE id = '{collector}'",
+        "UPDATE instances SET output = '[]' WHERE id = '{collector}'",
         "{collector}: it collected",
     ),
     "work for nobody": Harm(
@@ -189,6 +189,16 @@ HARMS = {
         _LEDGER,
         "UPDATE deliveries SET number = -number WHERE message = '{orders}/1' AND event = 'taken'",
         "session {orders} was handled in the order",
+    ),
+    "a session of the host's out of order": Harm(
+        _LEDGER,
+        "UPDATE deliveries SET number = -number WHERE message = '{tickets}/1' AND event = 'taken'",
+        "session {tickets} was handled in the order",
+    ),
+    "an output that is lost": Harm(
+        _LEDGER,
+        "DELETE FROM deliveries WHERE message = '{archived}' AND queue = 'piles'",
+        "{archived} of piles was never delivered",
     ),
     "a message that is delivered too often": Harm(
         _LEDGER,

@@ -70,16 +70,17 @@ class Ledger:
         """The update was acknowledged: it must happen, once."""
         self._write("UPDATE updates SET acknowledged=1 WHERE operation=?", operation)
 
-    def delivery(self, queue: str, message: Any, event: str) -> None:
+    def delivery(self, queue: str, message: Any, event: str, *, name: str | None = None) -> None:
         """A message was `taken`, `handled` so that it may be settled, or `settled` and that acknowledged.
 
         The message is one of the SDK's or one that a function gets: each says how often it was delivered.
+        One that was sent without an id is given a name.
         """
         self._write(
             "INSERT INTO deliveries (queue, session, message, sequence, delivery, event)"
             " VALUES (?,?,?,?,?,?)",
-            queue, message.session_id, message.message_id, message.sequence_number, message.delivery_count,
-            event,
+            queue, message.session_id, name or message.message_id, message.sequence_number,
+            message.delivery_count, event,
         )  # fmt: skip
 
     def again(self) -> dict[str, int]:

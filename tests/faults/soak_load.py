@@ -125,9 +125,9 @@ class Load:
             case "poison":
                 await self._bus.send("poison", work.id, {})
             case "orders":
-                for number, refused in enumerate(work.given):
-                    body = {"refused": refused}
-                    await self._bus.send("orders", f"{work.id}/{number}", body, session_id=work.id)
+                await self._in_session(work, [{"refused": each} for each in work.given])
+            case "tickets":
+                await self._in_session(work, [{"fails_first": each} for each in work.given])
             case "patience":
                 await self.start("patience", work.given["seconds"], work.id)
                 if work.given["hurry"]:
@@ -162,6 +162,10 @@ class Load:
             when = datetime.now(UTC) + timedelta(seconds=work.given["later_s"])
             later = {"scheduled_enqueue_time_utc": when}
         await self._bus.send(target, work.id, work.given["job"], **later)
+
+    async def _in_session(self, work: Work, bodies: list[Any]) -> None:
+        for number, body in enumerate(bodies):
+            await self._bus.send(work.kind, f"{work.id}/{number}", body, session_id=work.id)
 
     async def _attempts(self, name: str, once: Callable[[str], Awaitable[None]]) -> None:
         attempts = 0

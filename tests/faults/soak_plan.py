@@ -13,7 +13,7 @@ CLOCK_S = (
     90.0,
 )  # how far off the clock jumps; locks of 10 s and 20 s run out, no duplicate is forgotten
 _WORKS_A_SECOND = 3.0
-_FAULT_EVERY_S = (3.0, 7.0)
+_FAULT_EVERY_S = (2.0, 6.0)
 _OPERATIONS_A_COUNTER = 30  # works that share a counter, whose state holds the id of every operation
 
 
@@ -64,6 +64,11 @@ def job_of(chance: random.Random, number: int) -> dict[str, Any]:
     return wanted | {"do": "signal", "key": counter_of(number)}
 
 
+def tickets_of(chance: random.Random, _: int) -> list[bool]:
+    """For each message whether its first delivery fails."""
+    return [chance.random() < 0.2 for _ in range(chance.randint(3, 6))]
+
+
 def orders_of(chance: random.Random, _: int) -> list[bool]:
     """For each message whether its consumer dead-letters it."""
     return [chance.random() < 0.2 for _ in range(chance.randint(3, 6))]
@@ -90,6 +95,7 @@ KINDS: dict[str, tuple[int, Callable[[random.Random, int], Any]]] = {
     "job": (5, sent_job_of),
     "poison": (1, lambda *_: None),
     "orders": (2, orders_of),
+    "tickets": (2, tickets_of),
 }
 """How often each kind comes among the works, and its particulars."""
 
@@ -111,9 +117,10 @@ FAULTS: dict[str, Callable[[random.Random], dict[str, float]]] = {
     "clock forward": lambda chance: {"degree": chance.uniform(CLOCK_S[1] / 2, CLOCK_S[1])},
     "clock back": lambda chance: {"degree": chance.uniform(CLOCK_S[0], CLOCK_S[1] / 2)},
 }
-"""The faults: each comes once in every round, the rounds in random order. What is killed goes while writes
-are slow to that degree, and what is dropped while answers are late, so that much is under way. A host or a
-worker may be killed again so many seconds later, while the new one starts or takes up what was left."""
+_TWICE = ("kill host", "kill worker")
+"""The faults: each comes once in every round, or twice, the rounds in random order. What is killed goes while
+writes are slow to that degree, and what is dropped while answers are late, so that much is under way. A host
+or a worker may be killed again so many seconds later, while the new one starts or takes up what was left."""
 
 
 def counter_of(number: int) -> str:
@@ -135,8 +142,9 @@ def make_plan(seed: int, seconds: float) -> Plan:
 
 def _faults(chance: random.Random, seconds: float) -> list[Fault]:
     faults, at_s = [], chance.uniform(*_FAULT_EVERY_S)
+    kinds = [*FAULTS, *_TWICE]
     while at_s < seconds:
-        for kind in chance.sample(list(FAULTS), len(FAULTS)):
+        for kind in chance.sample(kinds, len(kinds)):
             if at_s < seconds:
                 faults.append(Fault(at_s, kind, **FAULTS[kind](chance)))
             at_s += chance.uniform(*_FAULT_EVERY_S)

@@ -24,6 +24,7 @@ HERE = Path(__file__).parent
 PATIENCE_S = 60.0  # on a busy machine; nothing waits this long when it works
 WORKERS = 2
 _SERVING = re.compile(r"serving .* at http://\S+, ready")
+_SIGNS_OF_FAULTS = ("Exception in callback", "was never retrieved", "Unhandled exception", "host failed:")
 _LEAD_S = 1.0
 _WIRES = ("http", "bus", "rpc")
 _CALM = {"clock_s": 0.0, "busy": 0.0, "slow_s": 0.0, "failing": 0.0}
@@ -127,12 +128,23 @@ class SoakStack:
     async def serving(self) -> None:
         """Wait until the host serves; it may be killed and started again meanwhile."""
         deadline = time.monotonic() + PATIENCE_S
-        while not _SERVING.search(self._log.read_text(errors="replace")):
+        while True:
             if self.host.poll() not in (None, -signal.SIGKILL):
                 raise HostEnded(f"the host ended by itself: see {self._log}")
+            if _SERVING.search(self._log.read_text(errors="replace")):
+                return
             if time.monotonic() > deadline:
                 raise HostEnded(f"the host does not start: see {self._log}")
             await asyncio.sleep(0.05)
+
+    def faults_of_its_own(self) -> list[str]:
+        """Lines of the hosts that tell of errors which nobody dealt with."""
+        return [
+            f"{log.name}: {line}"
+            for log in sorted(self.folder.glob("host-*.log"))
+            for line in log.read_text(errors="replace").splitlines()
+            if any(sign in line for sign in _SIGNS_OF_FAULTS)
+        ]
 
     def stop(self) -> int:
         """Have the host end in good order, and the consumer at once; the host's exit code."""

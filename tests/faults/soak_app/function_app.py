@@ -13,7 +13,7 @@ import time
 import uuid
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, List  # noqa: UP035 - the library refuses list[...]
 
 import azure.durable_functions as df
 import azure.functions as func
@@ -29,7 +29,8 @@ app = df.DFApp()
 ledger = Ledger(os.environ["SOAK_LEDGER"])
 effects = GuardedEffects(Path(os.environ["SOAK_EFFECTS"]), ledger)
 Context = task.OrchestrationContext
-LONGEST_S = 0.2  # what takes a while may be struck in the middle
+BUS = "ServiceBusConnection"
+LONGEST_S = 0.5  # what takes a while may be struck in the middle
 NEVER_AGAIN = pb.OrchestrationIdReusePolicy()
 
 # -- from outside
@@ -69,7 +70,7 @@ async def signal(req: Request, client: df.DurableFunctionsClient) -> JSONRespons
     return JSONResponse({})
 
 
-@app.service_bus_queue_trigger(arg_name="message", queue_name="jobs", connection="ServiceBusConnection")
+@app.service_bus_queue_trigger(arg_name="message", queue_name="jobs", connection=BUS)
 @app.durable_client_input(client_name="client")
 async def job(message: func.ServiceBusMessage, client: df.DurableFunctionsClient) -> None:
     """Start an orchestration or signal an entity, as the message says; some fail at their first delivery."""
@@ -88,7 +89,38 @@ async def job(message: func.ServiceBusMessage, client: df.DurableFunctionsClient
     await asyncio.sleep(random.random() * LONGEST_S)
 
 
-@app.service_bus_queue_trigger(arg_name="message", queue_name="poison", connection="ServiceBusConnection")
+@app.service_bus_queue_trigger(
+    arg_name="message", queue_name="tickets", connection=BUS, is_sessions_enabled=True
+)
+async def ticket(message: func.ServiceBusMessage) -> None:
+    """A message of a session; some fail at their first delivery."""
+    ledger.delivery("tickets", message, "taken")
+    await asyncio.sleep(random.random() * LONGEST_S)
+    if json.loads(message.get_body())["fails_first"] and message.delivery_count == 1:
+        raise RuntimeError("not at the first delivery")
+    ledger.delivery("tickets", message, "handled")
+
+
+@app.service_bus_topic_trigger(
+    arg_name="message", topic_name="news", subscription_name="feed", connection=BUS
+)
+@app.service_bus_queue_output(arg_name="$return", queue_name="piles", connection=BUS)
+def feed(message: func.ServiceBusMessage) -> str:
+    """What comes to the subscription goes on by an output, again when it comes again."""
+    ledger.delivery("news/feed", message, "taken")
+    ledger.delivery("news/feed", message, "handled")
+    return str(message.message_id)
+
+
+@app.service_bus_queue_trigger(arg_name="messages", queue_name="piles", connection=BUS, cardinality="many")
+async def pile(messages: List[func.ServiceBusMessage]) -> None:  # noqa: UP006
+    for event in ("taken", "handled"):
+        for message in messages:
+            ledger.delivery("piles", message, event, name=message.get_body().decode())
+        await asyncio.sleep(random.random() * LONGEST_S)
+
+
+@app.service_bus_queue_trigger(arg_name="message", queue_name="poison", connection=BUS)
 def poison(message: func.ServiceBusMessage) -> None:
     ledger.delivery("poison", message, "taken")
     raise RuntimeError("this message cannot be handled")
