@@ -5,6 +5,7 @@ VENV     := .venv
 BIN      := $(VENV)/bin
 TOOLS    := .tools
 AZURITE  := 3.37.0
+SDK_TYPES := azurefunctions-extensions-bindings-servicebus==1.0.0b2 uamqp==1.6.11
 JS_CLIENT := tests/integration/servicebus/javascript
 
 .DEFAULT_GOAL := help
@@ -21,7 +22,7 @@ run: $(VENV)/.run  ## Run the demonstration: three business proposals, from HTTP
 up: $(VENV)/.run  ## Serve AOS at http://127.0.0.1:7071.
 	@$(BIN)/aos up
 
-test: $(VENV)/.dev $(TOOLS)/.node  ## Run all tests.
+test: $(VENV)/.dev $(TOOLS)/.node $(TOOLS)/sdk-types  ## Run all tests.
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
 soak: $(VENV)/.dev $(TOOLS)/.node  ## Run the long fault tests (SOAK_SEED, SOAK_MINUTES).
@@ -60,6 +61,12 @@ $(VENV)/.dev: $(VENV)/.run
 $(VENV)/.bench: $(VENV)/.run
 	@echo "Installing what the benchmark compares with into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[local,bench]'
+	@touch $@
+
+# Apart, and without what it declares to require: that would bring an older protobuf to all the rest.
+$(TOOLS)/sdk-types: $(VENV)/bin/python
+	@echo "Installing the Functions extension for Service Bus SDK types ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $@ $(SDK_TYPES)
 	@touch $@
 
 $(TOOLS)/.node: $(JS_CLIENT)/package.json

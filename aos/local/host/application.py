@@ -21,6 +21,7 @@ from aos.local.host.options import HostOptions
 from aos.local.host.outputs import Outputs
 from aos.local.host.serving import Site
 from aos.local.host.settings import app_settings, worker_count
+from aos.local.host.settlements import Settlements
 from aos.local.host.supervisor import Supervisor
 from aos.local.host.throttle import Throttle
 from aos.local.host.timers import Timers
@@ -95,6 +96,8 @@ class Application:
         self._background = background
         self._listeners: list[Listener] = []
         self._outputs = Outputs()
+        self._settlements = Settlements()
+        self._settlement_port: int | None = None
 
     async def start(self) -> Site:
         """Start the workers and make ready to listen; `HostError` when the app cannot be served."""
@@ -127,6 +130,7 @@ class Application:
             await self.supervisor.stop()
         for listener in self._listeners:
             await listener.close()
+        await self._settlements.close()
 
     async def _open_broker(self, topology: Topology) -> Broker:
         broker = await self._ground.messaging.serve(topology)
@@ -139,7 +143,9 @@ class Application:
         if bus_bindings(self.functions):
             broker = broker or await self._open_broker(topology_of(self.functions))
             missing = connect(self.functions, self._settings, broker.connection_string)
-            if missing:
+            if any(function.settles for function in self.functions):
+                self._settlement_port = await self._settlements.serve()
+            if missing or self._settlement_port is not None:
                 self._settings |= missing
                 await supervisor.stop()
                 supervisor = await self._start_workers()
@@ -164,6 +170,7 @@ class Application:
             "client": json.dumps(client),
             "log_levels": self.host_json.log_levels.levels,
             "verbose": self._ground.verbose,
+            "settlement_port": self._settlement_port,
         }
         self.supervisor = Supervisor(
             self._settings,
@@ -188,5 +195,6 @@ class Application:
             DurablePump(durable, self._ground.hub, self.host_json.durable, supervisor),
         ]
         if broker is not None:
-            listeners.append(BusTriggers(of[Trigger.BUS], broker, self.host_json.bus, supervisor))
+            bus = self.host_json.bus
+            listeners.append(BusTriggers(of[Trigger.BUS], broker, bus, supervisor, self._settlements))
         return listeners

@@ -11,6 +11,7 @@ from aos.local.host.bussessions import SessionBatchTrigger, SessionTrigger
 from aos.local.host.errors import HostError
 from aos.local.host.functions import Function
 from aos.local.host.hostjson import BusSettings
+from aos.local.host.settlements import Settlements
 from aos.local.host.supervisor import Supervisor
 from aos.local.servicebus import Broker, EntityNotFoundError
 
@@ -32,8 +33,12 @@ class BusTriggers:
         broker: Broker,
         settings: BusSettings,
         supervisor: Supervisor,
+        settlements: Settlements,
     ) -> None:
-        self._triggers = [_trigger(each, broker, settings, supervisor) for each in functions]
+        self._triggers = [
+            _trigger(broker, BusHandler(each, trigger_entity(each), settings, supervisor, settlements), each)
+            for each in functions
+        ]
         self._closing: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -54,20 +59,17 @@ class BusTriggers:
             await trigger.close()
 
 
-def _trigger(
-    function: Function, broker: Broker, settings: BusSettings, supervisor: Supervisor
-) -> _BusTrigger:
-    entity, sessions = trigger_entity(function), wants_sessions(function)
-    where = f"function {function.name}, binding {function.properties.get('name')!r}"
+def _trigger(broker: Broker, handler: BusHandler, function: Function) -> _BusTrigger:
+    entity, sessions = handler.entity, wants_sessions(function)
     kind = "queue" if function.properties.get("queueName") else "subscription"
+    where = f"function {function.name}, binding {function.properties.get('name')!r}: {kind} {entity!r}"
     try:
         required = broker.requires_sessions(entity)
     except EntityNotFoundError as error:
-        raise HostError(f"{where}: {kind} {entity!r} is not in the topology", code=1) from error
+        raise HostError(f"{where} is not in the topology", code=1) from error
     if required != sessions:
         problem = "requires sessions: set" if required else "has no sessions: do not set"
-        raise HostError(f"{where}: {kind} {entity!r} {problem} is_sessions_enabled", code=1)
-    handler = BusHandler(function, entity, settings, supervisor)
+        raise HostError(f"{where} {problem} is_sessions_enabled", code=1)
     if sessions:
         by_session = SessionBatchTrigger if is_batch(function) else SessionTrigger
         return by_session(handler, broker)

@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from aos.local.host.frames import pack
 from aos.local.servicebus import ReceivedMessage
@@ -27,10 +28,14 @@ def batch_metadata(messages: Sequence[ReceivedMessage]) -> dict[str, Any]:
     return {f"{name}Array": [properties[name] for properties in each] for name in each[0]}
 
 
-def batch_body(messages: Sequence[ReceivedMessage]) -> bytes:
-    """The bodies of several messages in one payload, with their sizes before them."""
-    bodies = [message.body for message in messages]
+def batch_body(bodies: Sequence[bytes]) -> bytes:
+    """Several bodies in one payload, with their sizes before them."""
     return pack({"sizes": [len(body) for body in bodies]}, b"".join(bodies))
+
+
+def whole_message(message: ReceivedMessage) -> bytes:
+    """What an SDK type is made of: the lock token, as .NET writes it, and the message as AMQP."""
+    return UUID(message.lock_token).bytes_le + message.to_amqp()
 
 
 def _properties(message: ReceivedMessage) -> dict[str, Any]:

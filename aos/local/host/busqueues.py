@@ -82,6 +82,8 @@ class MessageTrigger:
                 self._handler.settings.lock_renewal_s,
             )
         except LockLostError:
+            if not self._handler.holds(message):
+                return  # the function has settled it
             self._handler.say(message, "its lock was lost while the function ran")
 
 

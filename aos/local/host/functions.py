@@ -32,6 +32,7 @@ class Function:
     """One function: its trigger's properties (settings substituted), and what else it is bound to.
 
     `trigger` is `None` for a kind that this host does not have; then the function is disabled.
+    `sdk_types` says that it takes messages as the SDK's own type, `settles` that it settles them itself.
     """
 
     name: str
@@ -41,6 +42,8 @@ class Function:
     bindings: tuple[Mapping[str, Any], ...]
     disabled: bool = False
     retry: RetryPolicy | None = None
+    sdk_types: bool = False
+    settles: bool = False
 
     @property
     def durable_name(self) -> str:
@@ -96,15 +99,16 @@ def _refusals(entry: Mapping[str, Any]) -> Iterable[str]:
             retry_policy(entry["retry"])
         except ValueError as error:
             yield f"its retry policy cannot be followed: {error}"
-    if entry.get("settlement"):
-        yield "a settlement client is not supported"
+    kinds = {_kind(binding)[0] for binding in entry["bindings"]}
+    if entry.get("settlement") and Trigger.BUS.lower() not in kinds:
+        yield f"{entry['settlement']!r} settles messages, and the function has no {Trigger.BUS}"
     names = Counter(str(binding.get("name")) for binding in entry["bindings"])
     yield from (f"{count} bindings are called {name!r}" for name, count in names.items() if count > 1)
     for binding in entry["bindings"]:
         kind, direction = _kind(binding)
         label = f"binding {binding.get('name')!r} of type {binding['type']}"
         if kind in _TRIGGERS:
-            if entry.get("deferred"):
+            if entry.get("deferred") and kind != Trigger.BUS.lower():
                 yield f"{label} with an SDK type as its parameter is not supported"
         elif (kind, direction) not in _OTHER_BINDINGS:
             yield f"{label} ({direction}) is not supported"
@@ -142,6 +146,8 @@ def _function(entry: Mapping[str, Any], settings: Mapping[str, str], *, disabled
         bindings=tuple(bindings),
         disabled=disabled,
         retry=retry_policy(entry["retry"]) if entry.get("retry") and not disabled else None,
+        sdk_types=bool(entry.get("deferred")),
+        settles=bool(entry.get("settlement")) and not disabled,
     )
 
 

@@ -2,11 +2,14 @@
 
 import asyncio
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
+from aos.local.servicebus.amqp_types import Symbol
+from aos.local.servicebus.encoding import encode, encode_map
 from aos.local.servicebus.errors import LockLostError
 from aos.local.servicebus.message import Content, Message, dead_letter_properties
 from aos.local.servicebus.queues import Queue
@@ -28,6 +31,12 @@ class ReceivedMessage:
     dead_letter_source: str | None
     dead_letter_reason: str | None
     dead_letter_description: str | None
+    _encode: Callable[[], bytes]
+
+    def to_amqp(self) -> bytes:
+        """The message as AMQP, its lock token among the delivery annotations. While it is locked."""
+        token = encode(Symbol("x-opt-lock-token")) + encode(uuid.UUID(self.lock_token))
+        return b"\x00\x53\x71" + encode_map([token]) + self._encode()
 
     @cached_property
     def body(self) -> bytes:
@@ -230,6 +239,7 @@ def _received(message: Message) -> ReceivedMessage:
         dead_letter_source=message.dead_letter_source,
         dead_letter_reason=message.dead_letter_reason,
         dead_letter_description=message.dead_letter_description,
+        _encode=message.encode,
     )
 
 

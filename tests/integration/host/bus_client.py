@@ -12,6 +12,7 @@ from azure.servicebus import (
     ServiceBusReceiver,
     ServiceBusSender,
 )
+from azure.servicebus.exceptions import SessionCannotBeLockedError
 from host_process import HostProcess, until
 
 
@@ -46,6 +47,35 @@ class BusClient:
         assert message is not None
         self._received[queue].remove(message)
         return message
+
+    def deferred(self, queue: str, body: str) -> ServiceBusReceivedMessage:
+        """The message that was set aside with this body, taken out of the queue."""
+        with self._client.get_queue_receiver(queue) as receiver:
+
+            def found() -> int | None:
+                peeked = receiver.peek_messages(100)
+                wanted = [each for each in peeked if each.state.name == "DEFERRED" and str(each) == body]
+                return wanted[0].sequence_number if wanted else None
+
+            number = until(found, f"the deferred message {body!r}")
+            assert number is not None
+            (message,) = receiver.receive_deferred_messages(number)
+            receiver.complete_message(message)
+            return message
+
+    def session_state(self, queue: str, session_id: str) -> bytes:
+        """The state of a session that nobody holds."""
+
+        def state() -> bytes | None:
+            try:
+                with self._client.get_queue_receiver(queue, session_id=session_id) as receiver:
+                    return receiver.session.get_state()
+            except SessionCannotBeLockedError:
+                return None
+
+        found = until(state, f"the state of session {session_id!r}")
+        assert found is not None
+        return found
 
     def bodies(self, queue: str) -> list[str]:
         """What is in a queue by now, and was not waited for."""

@@ -7,10 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from aos.local.host.frames import unpack
+from aos.local.host.worker.classic import failure_in, invoke_classic, outputs_in, returned_in
 from aos.local.host.worker.failures import failure_of, forget
 from aos.local.host.worker.loading import Message
 from aos.local.host.worker.outputs import Deliver, Output
-from aos.local.host.worker.runtime import Datum, handle_event, invocation_request_native
+from aos.local.host.worker.runtime import (
+    Datum,
+    handle_event,
+    invocation_id_cv,
+    invocation_request_native,
+)
 
 DURABLE_CLIENT = "durableClient"
 RETURN = "$return"
@@ -28,6 +34,8 @@ class Function:
         self.trigger_name = str(trigger["name"])
         self.binary = str(trigger.get("dataType", "")).lower() == "binary"
         self.many = str(trigger.get("cardinality", "")).lower() == "many"
+        self.sdk_types = bool(described["deferred"])
+        self.classic = self.sdk_types or bool(described["settlement"])
         self.clients = [str(b["name"]) for b in described["bindings"] if b["type"] == DURABLE_CLIENT]
         self._outputs = {str(b["name"]) for b in described["bindings"] if _sends(b)}
         self.returns_message = RETURN in self._outputs
@@ -62,14 +70,34 @@ class Invoker:
 
     async def run(self, function: Function, invocation: Invocation) -> tuple[dict[str, Any], bytes]:
         """The head and body of the result: `{"ok": true}` and data, or `{"ok": false, ...}` and why."""
+        datum = _trigger_datum(function, invocation.body)
+        if function.classic:
+            return await self._run_classic(function, invocation, datum)
         ok, returned, outputs, text, trace = await self.call(
-            function, invocation.id, _trigger_datum(function, invocation.body), invocation.metadata,
-            invocation.retry,
-        )  # fmt: skip
+            function, invocation.id, datum, invocation.metadata, invocation.retry
+        )
         if not ok:
             return {"ok": False, **failure_of(invocation.id, text or "", trace or "")}, b""
+        return await self._succeeded(function, invocation, outputs_of(outputs, returned), returned)
+
+    async def _run_classic(
+        self, function: Function, invocation: Invocation, datum: Datum
+    ) -> tuple[dict[str, Any], bytes]:
+        invocation_id_cv.set(invocation.id)  # by which the function's failure is found again
+        inputs, metadata = self._inputs(function, datum), _metadata_datums(invocation.metadata)
+        response = await invoke_classic(function.id, invocation.id, inputs, metadata)
+        failure = failure_in(response)
+        if failure is not None:
+            return {"ok": False, **failure_of(invocation.id, *failure)}, b""
+        returned = returned_in(response)
+        outputs = [*outputs_in(response), *outputs_of([], returned)]
+        return await self._succeeded(function, invocation, outputs, returned)
+
+    async def _succeeded(
+        self, function: Function, invocation: Invocation, outputs: Iterable[Output], returned: Datum | None
+    ) -> tuple[dict[str, Any], bytes]:
         forget(invocation.id)
-        await invocation.deliver(function.messages(outputs_of(outputs, returned)))
+        await invocation.deliver(function.messages(outputs))
         return {"ok": True}, _returned(function, returned)
 
     async def call(
@@ -81,11 +109,13 @@ class Invoker:
         retry: dict[str, Any],
     ) -> tuple[bool, Datum | None, list[tuple[str, Datum]], str | None, str | None]:
         """One native invocation, as the library answers it."""
-        inputs = [(function.trigger_name, datum), *((name, self._client) for name in function.clients)]
-        datums = {name: _metadata_datum(value) for name, value in metadata.items()}
+        inputs, datums = self._inputs(function, datum), _metadata_datums(metadata)
         return await invocation_request_native(  # type: ignore[no-any-return]
             invocation_id, function.id, inputs, datums, **_retry_context(retry)
         )
+
+    def _inputs(self, function: Function, datum: Datum) -> list[tuple[str, Datum]]:
+        return [(function.trigger_name, datum), *((name, self._client) for name in function.clients)]
 
 
 def _sends(binding: dict[str, Any]) -> bool:
@@ -102,6 +132,8 @@ def _trigger_datum(function: Function, body: bytes) -> Datum:
 
 
 def _message_datum(function: Function, body: bytes) -> Datum:
+    if function.sdk_types:
+        return Datum(_sdk_message(body), "model_binding_data")
     return Datum(body, "bytes") if function.binary else Datum(_text(body), "string")
 
 
@@ -112,9 +144,22 @@ def _messages_datum(function: Function, payload: bytes) -> Datum:
     for size in head["sizes"]:
         bodies.append(joined[start : start + size])
         start += size
+    if function.sdk_types:
+        messages = Message(model_binding_data=[_sdk_message(body) for body in bodies])
+        return Datum(messages, "collection_model_binding_data")
     if function.binary:
         return Datum(Message(bytes=bodies), "collection_bytes")
     return Datum(Message(string=[_text(body) for body in bodies]), "collection_string")
+
+
+def _sdk_message(body: bytes) -> Message:
+    """What the app's extension makes an SDK type of."""
+    return Message(
+        version="1.0",
+        source="AzureServiceBusReceivedMessage",
+        content_type="application/octet-stream",
+        content=body,
+    )
 
 
 def _text(body: bytes) -> str:
@@ -139,6 +184,10 @@ def outputs_of(datums: Iterable[tuple[str, Datum]], returned: Datum | None) -> l
     """All that an invocation put out by name, what it returned among them."""
     made = [*datums, (RETURN, returned)]
     return [(name, datum.type, datum.value) for name, datum in made if datum is not None and datum.type]
+
+
+def _metadata_datums(metadata: dict[str, Any]) -> dict[str, Datum]:
+    return {name: _metadata_datum(value) for name, value in metadata.items()}
 
 
 def _metadata_datum(value: object) -> Datum:

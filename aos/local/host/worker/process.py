@@ -92,6 +92,8 @@ class Worker:
 
     def _load(self, hello: dict[str, Any]) -> None:
         logs.install(self._log, LogLevels(hello["log_levels"]), self._running, verbose=hello["verbose"])
+        if hello["settlement_port"] is not None:
+            sys.argv += settlement_arguments(hello["settlement_port"])
         try:
             described = load_app(Path(hello["app"]))
         except AppRefusedError as error:
@@ -143,6 +145,13 @@ class Worker:
         else:
             with contextlib.suppress(RuntimeError):  # the loop is closed: the process is ending
                 self._loop.call_soon_threadsafe(self._channel.send, Kind.LOG, 0, frame)
+
+
+def settlement_arguments(port: int) -> list[str]:
+    """The arguments in which ServiceBusMessageActions looks for the host, as it is in Azure."""
+    most_bytes = 4 * 1024 * 1024
+    where = ["--host", "127.0.0.1", "--port", str(port)]
+    return [*where, "--functions-grpc-max-message-length", str(most_bytes)]
 
 
 def _unanswered(function: Function, invocation_id: str, error: BaseException) -> dict[str, Any]:

@@ -7,11 +7,12 @@ from typing import Any, cast
 from urllib.parse import parse_qsl
 
 from aos.local.host.frames import Kind, Window, credit, pack
+from aos.local.host.worker.classic import invoke_classic, outputs_in
 from aos.local.host.worker.failures import failure_from, failure_of, forget
 from aos.local.host.worker.invoking import Function, Invoker, outputs_of
 from aos.local.host.worker.loading import Message
-from aos.local.host.worker.outputs import Deliver, Output
-from aos.local.host.worker.runtime import Datum, HttpV2Registry, handle_event, http_coordinator
+from aos.local.host.worker.outputs import Deliver
+from aos.local.host.worker.runtime import Datum, HttpV2Registry, http_coordinator
 
 Event = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Event]]
@@ -133,31 +134,19 @@ class Web:
         function, invocation_id, head, deliver = request.scope[_CALL]
         http_coordinator.set_http_request(invocation_id, request)
         try:
-            response = await handle_event.invocation_request(self._v2_message(function, invocation_id, head))
+            response = await self._invoke_classic(function, invocation_id, head)
             answer = await http_coordinator.await_http_response_async(invocation_id)
         finally:
             http_coordinator._context_references.pop(invocation_id, None)  # the library keeps it for ever
         if isinstance(answer, Exception):
             raise answer
-        await deliver(function.messages(map(_output, response.output_data)))
+        await deliver(function.messages(outputs_in(response)))
         return answer
 
-    def _v2_message(self, function: Function, invocation_id: str, head: dict[str, Any]) -> Message:
-        empty = Message(bytes=b"")
-        http = Message(
-            method=head["method"], url=head["url"], headers={}, query={}, body=empty, params=head["params"]
-        )
-        inputs = [Message(name=function.trigger_name, data=Message(http=http))]
-        inputs += [Message(name=name, data=Message(string=self._client)) for name in function.clients]
-        invocation = Message(
-            invocation_id=invocation_id,
-            function_id=function.id,
-            input_data=inputs,
-            trigger_metadata={},
-            trace_context=Message(trace_parent=_header(head, "traceparent"), trace_state="", attributes={}),
-            retry_context=Message(retry_count=0, max_retry_count=0, exception=None),
-        )
-        return Message(request=Message(invocation_request=invocation))
+    async def _invoke_classic(self, function: Function, invocation_id: str, head: dict[str, Any]) -> Any:
+        inputs = [(function.trigger_name, _empty_request(head))]
+        inputs += [(name, Datum(self._client, "string")) for name in function.clients]
+        return await invoke_classic(function.id, invocation_id, inputs, {}, _header(head, "traceparent"))
 
     async def _run_classic(
         self,
@@ -217,10 +206,17 @@ def _scope(head: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _output(parameter: Any) -> Output:
-    """An output binding of the response that the library makes."""
-    kind = parameter.data.WhichOneof("data")
-    return parameter.name, kind, getattr(parameter.data, kind)
+def _empty_request(head: dict[str, Any]) -> Datum:
+    """The request as it stands in an invocation of HTTP v2: the web framework's own replaces it."""
+    http = Message(
+        method=head["method"],
+        url=head["url"],
+        headers={},
+        query={},
+        body=Message(bytes=b""),
+        params=head["params"],
+    )
+    return Datum(http, "http")
 
 
 def _header(head: dict[str, Any], wanted: str) -> str:

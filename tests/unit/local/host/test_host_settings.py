@@ -197,7 +197,10 @@ def sending(output: dict[str, str]) -> dict[str, object]:
             described(retry={"strategy": "exponential_backoff", "max": 3, "minimum": 9, "maximum": 1}),
             "its minimum interval (9 s) is longer than its maximum (1 s)",
         ),
-        (described(settlement="client"), "function f: a settlement client is not supported"),
+        (
+            described(settlement="client"),
+            "'client' settles messages, and the function has no serviceBusTrigger",
+        ),
         (described(deferred=True), "binding 'req' of type httpTrigger with an SDK type as its parameter"),
         (
             described(bindings=[{"type": "blob", "name": "b", "direction": "OUT"}]),
