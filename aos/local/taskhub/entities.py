@@ -4,6 +4,7 @@ A lock request waits in the inbox of the first entity of its set until it is at 
 entity, and travels to the next. As every set is in the same order, no two can wait for each other.
 """
 
+import logging
 import uuid
 from collections.abc import Callable
 
@@ -11,9 +12,13 @@ import durabletask.internal.orchestrator_service_pb2 as pb
 
 from aos.local.taskhub import events
 from aos.local.taskhub.dispatch import Lease
+from aos.local.taskhub.errors import HubError
+from aos.local.taskhub.ids import check_entity_id
 from aos.local.taskhub.records import Entity, Instance, Kind, Message
 from aos.local.taskhub.state import State
 from aos.local.taskhub.wire import micros, optional, past_event, text
+
+_log = logging.getLogger(__name__)
 
 
 class Entities:
@@ -55,6 +60,8 @@ class Entities:
     def lock(self, holder: Instance, event: pb.HistoryEvent) -> None:
         """Ask for all entities of a set, for a critical section of `holder`."""
         wanted = event.entityLockRequested
+        for entity_id in wanted.lockSet:
+            check_entity_id(entity_id)
         holder.locks[wanted.criticalSectionId] = list(wanted.lockSet)
         self._state.send(wanted.lockSet[0], Kind.LOCK, event, execution=holder.execution, sender=holder.id)
 
@@ -89,6 +96,7 @@ class Entities:
 
     def signal(self, entity_id: str, signal: pb.EntityOperationSignaledEvent) -> None:
         """Send an operation that nobody waits for, to be run at its scheduled time."""
+        check_entity_id(entity_id)
         event = events.new(self._state.clock.now())
         event.entityOperationSignaled.CopyFrom(signal)
         due = micros(signal.scheduledTime) if signal.HasField("scheduledTime") else 0
@@ -97,6 +105,7 @@ class Entities:
     def call(self, caller: Instance, event: pb.HistoryEvent) -> None:
         """Send an operation whose answer `caller` awaits."""
         call = event.entityOperationCalled
+        check_entity_id(call.targetInstanceId.value)
         due = micros(call.scheduledTime) if call.HasField("scheduledTime") else 0
         self._state.send(
             call.targetInstanceId.value,
@@ -124,7 +133,10 @@ class Entities:
             if message.kind is Kind.CALL:
                 self._answer(message, outcome)
         for action in result.actions:
-            self._act(action)
+            try:
+                self._act(action)
+            except HubError as error:  # as with any signal nobody waits for the answer
+                _log.warning("entity %s: what it asked for is not done: %s", entity.id, error)
         consumed = {message.seq for message in done}
         entity.inbox = [message for message in entity.inbox if message.seq not in consumed]
         self._state.drop(done)

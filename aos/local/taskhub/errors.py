@@ -14,9 +14,10 @@ class HubError(Exception):
         self.code = code
 
 
-def not_found(instance_id: str) -> HubError:
-    """No instance has this id."""
-    return HubError(grpc.StatusCode.NOT_FOUND, f"no orchestration instance '{instance_id}'")
+def not_found(instance_id: str, execution: str | None = None) -> HubError:
+    """No instance has this id, or it has not this execution."""
+    which = f" with the execution '{execution}'" if execution else ""
+    return HubError(grpc.StatusCode.NOT_FOUND, f"no orchestration instance '{instance_id}'{which}")
 
 
 def refused(message: str) -> HubError:

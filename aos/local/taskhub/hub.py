@@ -34,7 +34,7 @@ class TaskHub(WorkerCalls):
 
     def __init__(self, engine: Engine, retention: timedelta | None) -> None:
         super().__init__(engine)
-        self._entities.start_instance = self._start_from_entity
+        self._entities.start_instance = lambda origin: self._instances.create(origin, TERMINAL)
         self._retention = asyncio.create_task(self._retain(retention)) if retention is not None else None
 
     @classmethod
@@ -158,8 +158,9 @@ class TaskHub(WorkerCalls):
         """The history of an instance, in chunks."""
         await self._engine.available()
         instance = self._state.instance(request.instanceId)
-        if instance is None:
-            raise not_found(request.instanceId)
+        wanted = optional(request, "executionId")
+        if instance is None or wanted not in (None, "", instance.execution):
+            raise not_found(request.instanceId, wanted)
         if request.forWorkItemProcessing and instance.history is not None:
             fragments = list(instance.history)  # may be ahead of the disk, as the worker's turn is
         else:
@@ -175,7 +176,9 @@ class TaskHub(WorkerCalls):
         complete = True
         match request.WhichOneof("request"):
             case "instanceId":
-                count = await self._purge([request.instanceId], recursive=request.recursive)
+                mistaken = request.isOrchestration and request.instanceId.startswith("@")
+                ids = [] if mistaken else [request.instanceId]
+                count = await self._purge(ids, recursive=request.recursive)
             case "instanceBatch":
                 count = await self._purge(
                     list(request.instanceBatch.instanceIds), recursive=request.recursive
@@ -211,6 +214,7 @@ class TaskHub(WorkerCalls):
     async def _purge(self, ids: list[str], *, recursive: bool) -> int:
         def purge() -> int:
             count = 0
+            removed: set[str] = set()
             wanted = list(ids)
             while wanted:
                 instance_id = wanted.pop()
@@ -223,8 +227,10 @@ class TaskHub(WorkerCalls):
                 if recursive:
                     wanted.extend(child.id for child in self._state.children(instance_id))
                 self._instances.remove(instance)
+                removed.add(instance_id)
                 count += 1
             if count:
+                self._state.call_off_activities(removed)
                 self._engine.journal.shrink()
             return count
 
@@ -244,8 +250,6 @@ class TaskHub(WorkerCalls):
 
     async def signal_entity(self, request: pb.SignalEntityRequest) -> pb.SignalEntityResponse:
         """Send an operation to an entity, at once or for later."""
-        if not request.instanceId.startswith("@"):
-            raise HubError(grpc.StatusCode.INVALID_ARGUMENT, f"'{request.instanceId}' is no entity id")
         signal = pb.EntityOperationSignaledEvent(
             requestId=request.requestId,
             operation=request.name,
@@ -286,12 +290,6 @@ class TaskHub(WorkerCalls):
 
         removed, released = await self._engine.change(clean)
         return pb.CleanEntityStorageResponse(emptyEntitiesRemoved=removed, orphanedLocksReleased=released)
-
-    def _start_from_entity(self, origin: pb.ExecutionStartedEvent) -> None:
-        try:
-            self._instances.create(origin, TERMINAL)
-        except HubError:
-            return  # one of that id is running: an entity's start is a signal, nobody waits for its answer
 
     # -- the hub itself
 

@@ -8,6 +8,7 @@ import grpc
 from aos.local.taskhub import events
 from aos.local.taskhub.entities import Entities
 from aos.local.taskhub.errors import HubError, not_found, refused
+from aos.local.taskhub.ids import check_instance_id
 from aos.local.taskhub.records import TERMINAL, Instance, Kind
 from aos.local.taskhub.state import State
 from aos.local.taskhub.wire import micros, optional, past_event, text
@@ -41,13 +42,7 @@ class Instances:
 
     def start(self, request: pb.CreateInstanceRequest) -> str:
         """Start an instance as a client asks, by its policy on an id in use."""
-        if not request.name:
-            raise HubError(grpc.StatusCode.INVALID_ARGUMENT, "an orchestration needs a name")
         instance_id = request.instanceId or uuid.uuid4().hex
-        if instance_id.startswith("@"):
-            raise HubError(
-                grpc.StatusCode.INVALID_ARGUMENT, f"'{instance_id}': ids with '@' are those of entities"
-            )
         replaceable = TERMINAL  # where the client names no policy
         if request.HasField("orchestrationIdReusePolicy"):
             replaceable = _replaceable(request.orchestrationIdReusePolicy)
@@ -73,23 +68,18 @@ class Instances:
         """Start the instance that `origin` describes; ALREADY_EXISTS if its id's status is another."""
         state = self._state
         instance_id = origin.orchestrationInstance.instanceId
-        existing = state.instance(instance_id)
-        if existing is not None:
-            if existing.status not in replaceable:
-                status = pb.OrchestrationStatus.Name(existing.status).removeprefix("ORCHESTRATION_STATUS_")
-                raise HubError(
-                    grpc.StatusCode.ALREADY_EXISTS,
-                    f"orchestration instance '{instance_id}' exists and is {status}",
-                )
-            self.remove(existing)
+        check_instance_id(instance_id)
+        if not origin.name:
+            raise HubError(grpc.StatusCode.INVALID_ARGUMENT, "an orchestration needs a name")
+        start_at = (
+            micros(origin.scheduledStartTimestamp) if origin.HasField("scheduledStartTimestamp") else None
+        )
+        self._vacate(instance_id, replaceable)
         now = state.clock.now()
         execution = optional(origin.orchestrationInstance, "executionId") or uuid.uuid4().hex
         origin.orchestrationInstance.executionId.value = execution
         has_parent = origin.HasField("parentInstance")
         parent = origin.parentInstance
-        start_at = (
-            micros(origin.scheduledStartTimestamp) if origin.HasField("scheduledStartTimestamp") else None
-        )
         instance = Instance(
             no=state.next_no(),
             id=instance_id,
@@ -110,10 +100,24 @@ class Instances:
         )
         return instance
 
+    def _vacate(self, instance_id: str, replaceable: frozenset[pb.OrchestrationStatus]) -> None:
+        existing = self._state.instance(instance_id)
+        if existing is None:
+            return
+        if existing.status not in replaceable:
+            status = pb.OrchestrationStatus.Name(existing.status).removeprefix("ORCHESTRATION_STATUS_")
+            raise HubError(
+                grpc.StatusCode.ALREADY_EXISTS,
+                f"orchestration instance '{instance_id}' exists and is {status}",
+            )
+        self.remove(existing)
+
     def remove(self, instance: Instance) -> None:
-        """Delete an instance, whatever its status; its locks are released."""
+        """Delete an instance, whatever its status. A live one ends as terminated: its parent is told."""
         if instance.live:
+            instance.status = pb.ORCHESTRATION_STATUS_TERMINATED
             self._entities.release_all(instance)
+            self.tell_parent(instance)
         self._state.remove(instance)
 
     def raise_event(self, request: pb.RaiseEventRequest) -> None:
@@ -204,9 +208,10 @@ class Instances:
             event = events.child_failed(now, child.parent_task, details)
         else:
             status = pb.OrchestrationStatus.Name(child.status).removeprefix("ORCHESTRATION_STATUS_").lower()
+            why = f": {child.output}" if child.output is not None else ""
             details = pb.TaskFailureDetails(
                 errorType=f"Orchestration{status.capitalize()}",
-                errorMessage=f"sub-orchestration '{child.id}' was {status}: {child.output}",
+                errorMessage=f"sub-orchestration '{child.id}' was {status}{why}",
             )
             event = events.child_failed(now, child.parent_task, details)
         self._state.send(child.parent, Kind.RESULT, event, execution=child.parent_execution)

@@ -1,5 +1,6 @@
 """Reading what is on disk: states, histories, pages of them."""
 
+import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -17,6 +18,8 @@ _CHUNK_EVENTS = 100
 
 # A page or a chunk ends before it would be larger, unless one item alone is: gRPC clients take 4 MB.
 _MESSAGE_BYTES = 2 * 1024 * 1024
+
+_NUMBER = re.compile(r"[0-9]{1,18}")
 
 _STATE = """
     SELECT i.id, i.name, i.version, i.status, i.start_at, i.created, i.updated, o.event, i.output,
@@ -120,7 +123,7 @@ def _place(token: str | None) -> tuple[int, str] | None:
     if not token:
         return None
     when, bar, name = token.partition("|")
-    if not bar or not when.isdecimal():
+    if not bar or not _NUMBER.fullmatch(when):
         raise HubError(grpc.StatusCode.INVALID_ARGUMENT, f"'{token}' is no continuation token of this hub")
     return int(when), name
 
@@ -132,7 +135,7 @@ def query_instances(connection: sqlite3.Connection, query: pb.InstanceQuery) -> 
     where.between("i.created", query, "createdTimeFrom", "createdTimeTo")
     where.prefix("i.id", optional(query, "instanceIdPrefix"))
     if place := _place(optional(query, "continuationToken")):
-        if not place[1].isdecimal():
+        if not _NUMBER.fullmatch(place[1]):
             raise HubError(grpc.StatusCode.INVALID_ARGUMENT, "no continuation token of this hub")
         where.add("(i.created, i.no) > (?, ?)", place[0], int(place[1]))
     size = _page_size(query.maxInstanceCount)

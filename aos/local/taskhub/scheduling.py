@@ -1,6 +1,7 @@
 """Work that an orchestration asks for: activities, timers, sub-orchestrations."""
 
 import durabletask.internal.orchestrator_service_pb2 as pb
+import grpc
 
 from aos.local.taskhub import events
 from aos.local.taskhub.errors import HubError
@@ -35,7 +36,7 @@ def add_timer(state: State, it: Instance, created: pb.HistoryEvent) -> None:
 
 
 def add_child(state: State, instances: Instances, it: Instance, created: pb.HistoryEvent) -> None:
-    """Start the sub-orchestration that a history event tells of; an id in use fails it."""
+    """Start the sub-orchestration that a history event tells of; an id that cannot be had fails it."""
     wanted = created.subOrchestrationInstanceCreated
     origin = pb.ExecutionStartedEvent(
         name=wanted.name,
@@ -55,8 +56,11 @@ def add_child(state: State, instances: Instances, it: Instance, created: pb.Hist
     try:
         instances.create(origin, TERMINAL)
     except HubError as error:
+        taken = error.code is grpc.StatusCode.ALREADY_EXISTS
         details = pb.TaskFailureDetails(
-            errorType="OrchestrationAlreadyExists", errorMessage=str(error), isNonRetriable=True
+            errorType="OrchestrationAlreadyExists" if taken else "InvalidSubOrchestration",
+            errorMessage=str(error),
+            isNonRetriable=True,
         )
         failed = events.child_failed(state.clock.now(), created.eventId, details)
         state.send(it.id, Kind.RESULT, failed, execution=it.execution)

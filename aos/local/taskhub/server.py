@@ -17,6 +17,9 @@ _SERVICE = "TaskHubSidecarService"
 # A worker takes a stream that stays silent for two minutes for dead.
 _PING_AFTER_S = 20.0
 
+# An error's text travels in a header, and clients take headers of 8 KB.
+_ERROR_CHARS = 500
+
 _OPTIONS = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
@@ -142,7 +145,7 @@ def _answering(call: Callable[[Any], Awaitable[Any]]) -> Callable[[Any, Context]
         try:
             return await call(request)
         except HubError as error:
-            await context.abort(error.code, str(error))
+            await context.abort(error.code, str(error)[:_ERROR_CHARS])
 
     return answer
 
@@ -154,7 +157,7 @@ def _streaming(call: Callable[[Any], AsyncIterator[Any]]) -> Callable[[Any, Cont
             async for item in items:
                 yield item
         except HubError as error:
-            await context.abort(error.code, str(error))
+            await context.abort(error.code, str(error)[:_ERROR_CHARS])
         finally:
             await items.aclose()  # type: ignore[attr-defined]
 

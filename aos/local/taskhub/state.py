@@ -274,6 +274,15 @@ class State:
         self.journal.put(ACTIVITIES, activity.row())
         self.journal.after(lambda: self.dispatcher.offer(activity))
 
+    def call_off_activities(self, instance_ids: set[str]) -> None:
+        """Drop what was scheduled by instances that are gone, but for what workers are running."""
+        of_them = [each for each in self.activities.values() if each.instance in instance_ids]
+        for activity in of_them:
+            if activity.lease is None:
+                activity.done = True
+                del self.activities[activity.seq]
+                self.journal.delete(ACTIVITIES, activity.seq)
+
     def next_seq(self) -> int:
         """The number of a new activity."""
         self._seq += 1

@@ -136,7 +136,8 @@ class Turn:
         event = events.new(self._now, action)
         event.eventSent.CopyFrom(pb.EventSentEvent(instanceId=target, name=wanted.name, input=data))
         self._record(event)
-        self._state.send(target, Kind.EVENT, events.raised(self._now, wanted.name, data))
+        if not target.startswith("@"):  # an entity takes operations, no events
+            self._state.send(target, Kind.EVENT, events.raised(self._now, wanted.name, data))
 
     def _send_entity_message(self, action: int, wanted: pb.SendEntityMessageAction) -> None:
         event = events.new(self._now, action)

@@ -5,11 +5,14 @@ message, so an instance's next turn is sent without parsing or encoding any even
 """
 
 import durabletask.internal.orchestrator_service_pb2 as pb
+import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.protobuf.wrappers_pb2 import BoolValue, StringValue
+
+from aos.local.taskhub.errors import HubError
 
 __all__ = [
     "BoolValue",
@@ -29,6 +32,8 @@ __all__ = [
     "text",
     "timestamp",
 ]
+
+_FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
 
 _LENGTH_DELIMITED = 2
 _PAST_EVENTS = 3
@@ -54,6 +59,8 @@ def timestamp(when: int) -> Timestamp:
 
 def micros(when: Timestamp) -> int:
     """Microseconds since the epoch, rounded up: a timer never fires before its time."""
+    if not _FIRST_SECOND <= when.seconds <= _LAST_SECOND:
+        raise HubError(grpc.StatusCode.INVALID_ARGUMENT, f"{when.seconds} s: no time of the years 1 to 9999")
     return when.seconds * 1_000_000 - (-when.nanos // 1000)
 
 

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterator
 
 import durabletask.internal.orchestrator_service_pb2 as pb
+import grpc
 
 from aos.local.taskhub import events, queries, workitems
 from aos.local.taskhub.dispatch import Lease
@@ -87,9 +88,12 @@ class WorkerCalls:
         """Take in a turn. One whose token is not that of a current lease is ignored."""
         try:
             await self._engine.change(lambda: self._complete_turn(response))
-        except (HubError, sqlite3.Error):
+        except sqlite3.Error:
             raise
-        except Exception as error:  # noqa: BLE001 - its turn would come again, and fail again, for ever
+        except Exception as error:
+            if isinstance(error, HubError) and error.code is not grpc.StatusCode.INVALID_ARGUMENT:
+                raise
+            # Its turn would come again, and fail again, for ever.
             why = f"{type(error).__name__}: {error}"
             await self._engine.change(lambda: self._fail(response.instanceId, why))
         return pb.CompleteTaskResponse()

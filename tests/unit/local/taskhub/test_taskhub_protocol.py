@@ -166,6 +166,63 @@ async def test_purging_a_tree_takes_descendants_that_are_not_yet_on_disk_and_lea
     assert [each.instanceId for each in left.orchestrationState] == ["live"]
 
 
+async def test_purging_calls_off_the_activities_that_nobody_runs_yet(hub: TaskHub) -> None:
+    worker = ScriptedWorker(hub)
+    await start(hub, "i")
+    await hub.complete_orchestrator(turn(await worker.take(), schedule(1), schedule(2), complete()))
+    running = await worker.take()
+    await hub.purge_instances(pb.PurgeInstancesRequest(instanceId="i"))
+    assert await worker.nothing_comes()
+    done = pb.ActivityResponse(taskId=1, completionToken=running.completionToken)
+    await hub.complete_activity(done)
+    assert await hub._engine.read(lambda db: db.execute("SELECT count(*) FROM activities").fetchone()) == (0,)
+
+
+async def test_a_purge_of_orchestrations_takes_no_entity(hub: TaskHub) -> None:
+    worker = ScriptedWorker(hub)
+    await hub.signal_entity(pb.SignalEntityRequest(instanceId="@e@k", name="op"))
+    await hub.complete_entity(
+        pb.EntityBatchResult(
+            results=[pb.OperationResult(success=pb.OperationResultSuccess())],
+            entityState={"value": "1"},
+            completionToken=(await worker.take()).completionToken,
+        )
+    )
+    request = pb.PurgeInstancesRequest(instanceId="@e@k", isOrchestration=True)
+    assert (await hub.purge_instances(request)).deletedInstanceCount == 0
+    request.isOrchestration = False
+    assert (await hub.purge_instances(request)).deletedInstanceCount == 1
+
+
+async def test_the_parent_of_a_child_that_is_replaced_is_told(hub: TaskHub) -> None:
+    worker = ScriptedWorker(hub)
+    await start(hub, "i")
+    wanted = pb.CreateSubOrchestrationAction(instanceId="child", name="o")
+    action = pb.OrchestratorAction(id=1, createSubOrchestration=wanted)
+    await hub.complete_orchestrator(turn(await worker.take(), action))
+    await hub.complete_orchestrator(turn(await worker.take()))
+    policy = pb.OrchestrationIdReusePolicy(
+        replaceableStatus=[pb.ORCHESTRATION_STATUS_RUNNING, pb.ORCHESTRATION_STATUS_TERMINATED]
+    )
+    await hub.start_instance(
+        pb.CreateInstanceRequest(instanceId="child", name="o", orchestrationIdReusePolicy=policy)
+    )
+    items = {item.orchestratorRequest.instanceId: item for item in [await worker.take(), await worker.take()]}
+    told = items["i"].orchestratorRequest.newEvents[1].subOrchestrationInstanceFailed
+    assert told.failureDetails.errorType == "OrchestrationTerminated"
+    assert not items["child"].orchestratorRequest.newEvents[1].executionStarted.HasField("parentInstance")
+
+
+async def test_the_history_of_an_execution_that_is_gone_is_not_found(hub: TaskHub) -> None:
+    await start(hub, "i")
+    wanted = pb.StreamInstanceHistoryRequest(instanceId="i")
+    wanted.executionId.value = (await state(hub, "i")).executionId.value
+    assert [chunk async for chunk in hub.stream_instance_history(wanted)] == []
+    wanted.executionId.value = "another"
+    with pytest.raises(HubError, match="another"):
+        await anext(hub.stream_instance_history(wanted))
+
+
 async def test_a_worker_that_streams_gets_a_long_history_separately(hub: TaskHub) -> None:
     plain = ScriptedWorker(hub)
     await hub.start_instance(
@@ -399,6 +456,11 @@ async def test_termination_without_the_worker(hub: TaskHub) -> None:
     [
         (pb.CreateInstanceRequest(instanceId="i"), grpc.StatusCode.INVALID_ARGUMENT),
         (pb.CreateInstanceRequest(instanceId="@e@k", name="o"), grpc.StatusCode.INVALID_ARGUMENT),
+        (pb.CreateInstanceRequest(instanceId="i" * 101, name="o"), grpc.StatusCode.INVALID_ARGUMENT),
+        (
+            pb.CreateInstanceRequest(name="o", scheduledStartTimestamp={"seconds": 2**50}),
+            grpc.StatusCode.INVALID_ARGUMENT,
+        ),
         (
             pb.CreateInstanceRequest(
                 name="o",
