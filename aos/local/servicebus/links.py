@@ -276,7 +276,7 @@ class ReceivingLink(OutgoingLink):
         sent = not self.closed and self.credit > 0
         if sent:
             tag = message.lock_token or message.sequence_number.to_bytes(16)
-            delivery_id = self.send_message(tag, message.encode(), settled=self.removes)
+            delivery_id = self.send_message(tag, message.encode_delivery(), settled=self.removes)
             if not self.removes:
                 self.session.unsettled[delivery_id] = (self, tag)
         self._drain_if_done()

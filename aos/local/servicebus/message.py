@@ -5,6 +5,7 @@ A message is kept as the bytes that came in. Sending it on copies the sections t
 """
 
 import json
+import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -32,10 +33,11 @@ _PROPERTY_NAMES = (
     *("content_encoding", "absolute_expiry_time", "creation_time"),
     *("group_id", "group_sequence", "reply_to_group_id"),
 )
+_LOCK_ANNOTATION = "x-opt-lock-token"
 _BROKER_ANNOTATIONS = frozenset(
     {
         *("x-opt-enqueued-time", "x-opt-sequence-number", "x-opt-enqueue-sequence-number"),
-        *("x-opt-locked-until", "x-opt-lock-token", "x-opt-message-state", "x-opt-deadletter-source"),
+        *("x-opt-locked-until", _LOCK_ANNOTATION, "x-opt-message-state", "x-opt-deadletter-source"),
     }
 )
 
@@ -58,21 +60,23 @@ class Content:
     ttl_ms: int | None
     annotations: dict[str, Any]
     annotation_pairs: list[bytes]
-    properties_bytes: bytes
-    application_bytes: bytes
-    body_bytes: bytes
+    delivery_annotation_pairs: list[bytes]
+    properties_bytes: bytes = b""
+    application_bytes: bytes = b""
+    body_bytes: bytes = b""
+    late_annotations_bytes: bytes = b""  # delivery annotations at the end, where pyamqp puts them
 
     @classmethod
     def parse(cls, raw: bytes) -> "Content":
         """Split a message into its sections. Raises DecodeError."""
         if not raw:
             raise DecodeError("a message without a section")
-        content = cls(raw, False, 4, None, {}, [], b"", b"", b"")
+        content = cls(raw, False, 4, None, {}, [], [])
         position = last = 0
         while position < len(raw):
             code, start = _section_start(raw, position)
             end = skip(raw, start)
-            if code != DELIVERY_ANNOTATIONS:  # which pyamqp puts at the end
+            if code != DELIVERY_ANNOTATIONS:
                 if code < last or (code == last and code not in _REPEATABLE):
                     raise DecodeError(f"the message section 0x{code:02x} is out of order")
                 last = code
@@ -100,7 +104,7 @@ class Content:
         return content
 
     def _with_bare(self, properties: bytes, application: bytes) -> "Content":
-        bare = properties + application + self.body_bytes
+        bare = properties + application + self.body_bytes + self.late_annotations_bytes
         return Content.parse(self.raw[: self._bare_start()] + bare)
 
     def _bare_start(self) -> int:
@@ -122,7 +126,12 @@ class Content:
             self.properties_bytes = self.raw[position:end]
         elif code == APPLICATION_PROPERTIES:
             self.application_bytes = self.raw[position:end]
-        elif code != DELIVERY_ANNOTATIONS:
+        elif code == DELIVERY_ANNOTATIONS:
+            pairs = map_pairs(self.raw, start)
+            self.delivery_annotation_pairs = [pair for key, pair in pairs if key != _LOCK_ANNOTATION]
+            if position >= self._bare_start():
+                self.late_annotations_bytes = self.raw[position:end]
+        else:
             if code in (SEQUENCE, VALUE):
                 decode(self.raw, start)  # a body that cannot be read is refused, not passed on
             self.body_bytes += self.raw[position:end]
@@ -220,8 +229,18 @@ class Message:
             return None
         return self.enqueued_ms + self.ttl_ms
 
+    def encode_delivery(self) -> bytes:
+        """The message as a receiver gets it, with what the sender and the broker tell of its delivery."""
+        pairs = self.content.delivery_annotation_pairs
+        if self.lock_token is not None:
+            pairs = [*pairs, _LOCK + b"\x98" + uuid.UUID(bytes_le=self.lock_token).bytes]
+        return self._encode(b"\x00\x53\x71" + encode_map(pairs))
+
     def encode(self) -> bytes:
-        """The message as a receiver gets it."""
+        """The message as whoever peeks at it gets it."""
+        return self._encode(b"")
+
+    def _encode(self, delivery_annotations: bytes) -> bytes:
         content = self.content
         ttl = self.ttl_ms
         header = [
@@ -235,6 +254,7 @@ class Message:
             (
                 b"\x00\x53\x70",
                 encoded_list(header),
+                delivery_annotations,
                 b"\x00\x53\x72",
                 encode_map(content.annotation_pairs + self._own_annotations()),
                 content.properties_bytes,
@@ -349,3 +369,4 @@ _LOCKED_UNTIL = _key("x-opt-locked-until")
 _ENQUEUE_SEQUENCE_NUMBER = _key("x-opt-enqueue-sequence-number")
 _MESSAGE_STATE = _key("x-opt-message-state")
 _DEAD_LETTER_SOURCE = _key("x-opt-deadletter-source")
+_LOCK = _key(_LOCK_ANNOTATION)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from azure.servicebus import ServiceBusMessage, ServiceBusReceiveMode
+from azure.servicebus.amqp import AmqpAnnotatedMessage
 from azure.servicebus.exceptions import (
     MessageLockLostError,
     MessageNotFoundError,
@@ -48,6 +49,26 @@ async def test_a_message_arrives_with_its_properties(bus: Bus):
     assert message.expires_at_utc - message.enqueued_time_utc == timedelta(minutes=30)
     await receiver.complete_message(message)
     assert bus.count("plain") == 0
+
+
+async def test_an_annotated_message_arrives_with_all_its_sections(bus: Bus):
+    sender, receiver = await bus.sender("plain"), await bus.receiver("plain")
+    given = AmqpAnnotatedMessage(
+        value_body={b"key": [-123, b"data", False]},
+        header={"priority": 10},
+        annotations={"seen": 2},
+        delivery_annotations={"hop": 3},
+        footer={"checked": 6},
+    )
+    await sender.send_messages(given)
+    [message] = await receiver.receive_messages(1, max_wait_time=5)
+    raw = message.raw_amqp_message
+    assert (raw.body, raw.header.priority) == ({b"key": [-123, b"data", False]}, 10)
+    assert (raw.annotations[b"seen"], raw.footer) == (2, {b"checked": 6})
+    assert raw.delivery_annotations == {b"hop": 3, b"x-opt-lock-token": message.lock_token}
+    [peeked] = await receiver.peek_messages(1, sequence_number=message.sequence_number)
+    assert not peeked.raw_amqp_message.delivery_annotations
+    await receiver.complete_message(message)
 
 
 async def test_messages_come_in_the_order_in_which_they_were_sent(bus: Bus):
