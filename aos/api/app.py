@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI
@@ -43,6 +44,11 @@ def _drop_foreign_errors(responses: dict[str, Any]) -> None:
         del responses["422"]
 
 
+def _is_probe(scope: MutableMapping[str, Any]) -> bool:
+    """Whether somebody only asks whether AOS is there: every few seconds, for ever."""
+    return str(scope["path"]).startswith("/health/")
+
+
 def create_app(system: System, agents: AgentDirectory) -> FastAPI:
     """Return the API of a system.
 
@@ -54,6 +60,7 @@ def create_app(system: System, agents: AgentDirectory) -> FastAPI:
         description=_DESCRIPTION,
         docs_url=None,
         redoc_url=None,
+        telemetry={"operation_spans": False, "logs": False, "exclude": _is_probe},
     )
     app.state.system = system
     app.state.agents = agents

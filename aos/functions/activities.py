@@ -6,16 +6,19 @@ import asyncio
 from typing import Any, Dict  # noqa: UP035
 
 import azure.durable_functions as df
+from opentelemetry.trace import SpanKind
 
 from aos.functions.process import system
 from aos.kernel.errors import InvalidExpression, NotFound
 from aos.kernel.governance.audit.records import Fact, FactType
-from aos.kernel.messaging.step_message import StepMessage
+from aos.kernel.messaging.step_message import AGENT_STEPS, StepMessage
 from aos.kernel.reasons import excerpt, short
 from aos.kernel.scheduling.budget import usd
 from aos.kernel.workflows.engine import ENGINE
 from aos.kernel.workflows.plan import compile_plan, plan_to_json
 from aos.services.environment.clock import timestamp
+from aos.services.observability.metrics import RUNS_ENDED
+from aos.services.observability.tracing import Attributes, fail, span, taken_up
 from aos.services.runs.approvals import Asked
 from aos.services.runs.run import Run, RunStatus
 from aos.services.steps.preparation import Progress
@@ -94,7 +97,18 @@ async def prepare_step(work: Json) -> Json:
 @blueprint.activity_trigger(input_name="message")
 async def dispatch_step(message: Json) -> None:
     """Send the step to its queue."""
-    await system().queue.send(StepMessage.from_json(message))
+    aos, step = system(), StepMessage.from_json(message)
+    run = await aos.runs.get(step.run)
+    attributes: Attributes = {
+        "messaging.system": "servicebus",
+        "messaging.operation.name": "send",
+        "messaging.destination.name": AGENT_STEPS,
+        "aos.run": step.run,
+        "aos.step": step.label,
+        "aos.attempt": step.attempt,
+    }
+    with span(f"send {AGENT_STEPS}", attributes, kind=SpanKind.PRODUCER, parent=taken_up(run.trace)):
+        await aos.queue.send(step)
 
 
 @blueprint.activity_trigger(input_name="message")
@@ -232,6 +246,11 @@ async def end_run(work: Json) -> None:
         ),
     )
     await aos.doorbells.answered_all(run_id)
+    RUNS_ENDED.add(1, {"status": work["status"], "workflow": run.workflow})
+    attributes = {"aos.run": run_id, "aos.workflow": run.workflow, "aos.status": work["status"]}
+    with span(f"end_run {run.workflow}", attributes, parent=taken_up(run.trace)) as current:
+        if work["status"] == "failed":
+            fail(current, "failed")
 
 
 async def _ended(run: Run, work: Json) -> Fact:

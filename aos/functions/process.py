@@ -9,6 +9,7 @@ from azure.core.credentials_async import AsyncTokenCredential
 from aos.functions.durable_client import DurableEngine
 from aos.services.environment.identity import open_credential
 from aos.services.environment.settings import Settings, load_settings
+from aos.services.observability.telemetry import start_telemetry
 from aos.services.system import System, open_queue, open_system
 
 
@@ -38,4 +39,5 @@ def system() -> System:
         InvalidSetting: something in the settings, the policies or the application is wrong.
         InvalidDefinition: a workflow of the application is.
     """
+    start_telemetry(settings())
     return open_system(settings(), engine(), open_queue(settings(), credential()), credential=credential())

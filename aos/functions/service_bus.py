@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import AbstractContextManager
+from datetime import UTC
 
 import azure.functions as func
+from opentelemetry.trace import Span, SpanKind
 
 from aos.functions.process import engine, system
 from aos.kernel.errors import InvalidInput
 from aos.kernel.messaging.step_message import AGENT_STEPS, StepMessage
+from aos.services.observability.metrics import CONSUMED, MESSAGE_LATENCY
+from aos.services.observability.tracing import TRACEPARENT, Attributes, fail, span, taken_up
 
 _LOG = logging.getLogger(__name__)
 
@@ -23,7 +28,8 @@ blueprint = func.Blueprint()
 async def run_agent_step(message: func.ServiceBusMessage, client: str) -> None:
     """Run a step. A failure of the step is its result; this raises only when none could be written."""
     engine().attach(client)
-    await system().worker.handle(_step(message))
+    with _taken(message):
+        await system().worker.handle(_step(message))
 
 
 @blueprint.service_bus_queue_trigger(
@@ -40,7 +46,27 @@ async def end_dead_letter(message: func.ServiceBusMessage, client: str) -> None:
         return
     # The extension fills message.dead_letter_reason for no function: it is an application property.
     reason = message.application_properties.get("DeadLetterReason", "unknown")
-    await system().worker.give_up(step, f"the step's message was dead-lettered ({reason})")
+    with _taken(message) as current:
+        fail(current, "dead_letter")
+        await system().worker.give_up(step, f"the step's message was dead-lettered ({reason})")
+
+
+def _taken(message: func.ServiceBusMessage) -> AbstractContextManager[Span]:
+    """The span of a message that was taken, below the one that sent it."""
+    CONSUMED.add(1, {"queue": AGENT_STEPS})
+    if message.enqueued_time_utc is not None:
+        waited_s = system().clock() - message.enqueued_time_utc.replace(tzinfo=UTC).timestamp()
+        MESSAGE_LATENCY.record(max(0.0, waited_s), {"queue": AGENT_STEPS})
+    attributes: Attributes = {
+        "messaging.system": "servicebus",
+        "messaging.operation.name": "process",
+        "messaging.destination.name": AGENT_STEPS,
+        "messaging.message.id": message.message_id or "",
+        "messaging.servicebus.message.delivery_count": message.delivery_count or 0,
+    }
+    traceparent = message.application_properties.get(TRACEPARENT)
+    parent = taken_up(traceparent if isinstance(traceparent, str) else None)
+    return span(f"process {AGENT_STEPS}", attributes, kind=SpanKind.CONSUMER, parent=parent)
 
 
 def _step(message: func.ServiceBusMessage) -> StepMessage:

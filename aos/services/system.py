@@ -26,6 +26,7 @@ from aos.services.inference.openai_compatible.keys import IdentityToken, ModelKe
 from aos.services.inference.ports import ModelClient
 from aos.services.inference.prices import PriceTable, make_price_table
 from aos.services.messaging.steps import ServiceBusStepQueue
+from aos.services.observability.measured import measured
 from aos.services.runs.approvals import Approvals
 from aos.services.runs.doorbells import Doorbells, Orchestrations
 from aos.services.runs.operations import Operations
@@ -262,6 +263,10 @@ def open_storage(settings: Settings, credential: AsyncTokenCredential | None = N
     Raises:
         InvalidSetting: the Azure backend lacks its connection.
     """
+    return measured(_open_backend(settings, credential))
+
+
+def _open_backend(settings: Settings, credential: AsyncTokenCredential | None) -> Storage:
     if settings.storage == "local":
         return open_local(settings.data / "storage")
     from aos.services.storage.azure import ConnectionString, Identity, open_azure  # noqa: PLC0415 - half a second

@@ -98,6 +98,16 @@ class Settings(BaseSettings):
     auth_audience: str | None = None
     """The client id of the app registration, or its ``api://`` URI."""
     auth_authority: Endpoint = "https://login.microsoftonline.com"
+    telemetry_connection: str | None = Field(
+        default=None, validation_alias="APPLICATIONINSIGHTS_CONNECTION_STRING"
+    )
+    """Azure Monitor; it holds no secret where local authentication is off."""
+    otlp_endpoint: str | None = Field(default=None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
+    """An OpenTelemetry collector, where there is no Azure Monitor."""
+    telemetry_console: bool = False
+    """Traces and metrics on standard error, where there is neither."""
+    telemetry_share: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """The share of the traces that is kept; those that failed always are."""
     read_only: bool = False
     """A standby: what would change something is refused."""
 

@@ -17,6 +17,8 @@ from azure.servicebus.aio import ServiceBusClient, ServiceBusSender
 from azure.servicebus.exceptions import MessageSizeExceededError, ServiceBusError
 
 from aos.kernel.errors import TooLarge, Unavailable
+from aos.services.observability.metrics import PUBLISHED
+from aos.services.observability.tracing import carried
 
 MAX_FLIGHT = 100
 
@@ -46,12 +48,18 @@ class QueueSender:
             Unavailable: the broker did not take it, as far as is known.
             TooLarge: the broker takes no message of that size.
         """
-        message = ServiceBusMessage(body, message_id=message_id, content_type="application/json")
+        message = ServiceBusMessage(
+            body,
+            message_id=message_id,
+            content_type="application/json",
+            application_properties=dict(carried().items()),
+        )
         parcel = _Parcel(message, at)
         self._waiting.append(parcel)
         if self._flights is None or self._flights.done():
             self._flights = asyncio.create_task(self._fly())
         await parcel.done
+        PUBLISHED.add(1, {"queue": self._queue})
 
     async def _fly(self) -> None:
         while self._waiting:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from opentelemetry.trace import SpanKind
+
 from aos.kernel.canonical import Json
 from aos.kernel.errors import InvalidInput, PolicyDenied
 from aos.kernel.governance.policy import Entity, PolicyEngine, PolicyRequest
@@ -12,6 +14,7 @@ from aos.kernel.scheduling.budget import micro_usd
 from aos.services.auth.principal import Principal
 from aos.services.definitions.definitions import Definitions
 from aos.services.effects.effects import Effects
+from aos.services.observability.tracing import TRACEPARENT, carried, span
 from aos.services.runs.approvals import Approvals, Asked
 from aos.services.runs.doorbells import Doorbells
 from aos.services.runs.run import Run
@@ -58,18 +61,21 @@ class Operations:
         definition = self._definitions.current(workflow)
         self._ask(principal, "run.start", Entity("Workflow", workflow), {"workflow": workflow})
         budget = definition.budget_usd if budget_usd is None else budget_usd
-        request = Request(
-            workflow,
-            value,
-            None if budget is None else micro_usd(budget),
-            f"user:{principal.name}",
-            idempotency_key,
-        )
-        run, bell = await self._runs.accept(request, definition)
-        if bell is None:
-            return run, False
-        await self._doorbells.ring(bell)
-        return run, True
+        with span(f"start_run {workflow}", {"aos.workflow": workflow}, kind=SpanKind.PRODUCER) as current:
+            request = Request(
+                workflow,
+                value,
+                None if budget is None else micro_usd(budget),
+                f"user:{principal.name}",
+                idempotency_key,
+                carried().get(TRACEPARENT),
+            )
+            run, bell = await self._runs.accept(request, definition)
+            current.set_attribute("aos.run", run.id)
+            if bell is None:
+                return run, False
+            await self._doorbells.ring(bell)
+            return run, True
 
     async def cancel_run(self, principal: Principal, run_id: str, reason: str) -> Run:
         """Ask the run to stop; what it did is undone. ``Conflict`` if it has ended."""

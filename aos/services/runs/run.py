@@ -44,6 +44,8 @@ class Run:
     cost_micro_usd: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    trace: str | None = None
+    """The place in a trace (W3C ``traceparent``) below which all work on the run stands."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the run as JSON."""

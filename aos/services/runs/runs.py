@@ -36,6 +36,7 @@ class Request:
     budget_micro_usd: int | None
     actor: str
     idempotency_key: str | None = None
+    trace: str | None = None
 
     @property
     def hash(self) -> str:
@@ -88,6 +89,7 @@ class Runs:
             created_by=request.actor,
             input=await self._values.keep(run_id, dict(request.input)),
             budget_micro_usd=request.budget_micro_usd,
+            trace=request.trace,
         )
         bell = await self._doorbells.remember(run_id, "start")
         try:

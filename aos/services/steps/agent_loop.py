@@ -25,6 +25,8 @@ from aos.services.environment.clock import Clock
 from aos.services.inference.messages import Message, ModelReply, Role, ToolCall
 from aos.services.inference.ports import ModelClient, ModelRejected, ModelTruncated, ModelUnavailable
 from aos.services.inference.prices import PriceTable
+from aos.services.observability.metrics import AGENT_ERRORS, DECISION_LATENCY, DECISIONS
+from aos.services.observability.tracing import Attributes, fail, span
 from aos.services.runs.runs import Runs
 from aos.services.steps.questions import Place, may_infer
 from aos.services.steps.rows import Prepared, StepResult, StepRows, Turn
@@ -105,6 +107,24 @@ class AgentLoop:
 
     async def run(self, message: StepMessage, prepared: Prepared, place: Place) -> StepResult | CallEnd:
         """Work until the agent has answered; ``CallEnd`` of kind ``later`` says when to come back."""
+        attributes: Attributes = {
+            "gen_ai.operation.name": "invoke_agent",
+            "gen_ai.agent.name": prepared.name,
+            "gen_ai.conversation.id": message.run,
+            "aos.run": message.run,
+            "aos.step": message.label,
+            "aos.attempt": message.attempt,
+        }
+        started = self._clock()
+        with span(f"invoke_agent {prepared.name}", attributes) as current:
+            end = await self._run(message, prepared, place)
+            if isinstance(end, StepResult):
+                _count(prepared.name, end, self._clock() - started)
+                if end.result == "failed":
+                    fail(current, "failed")
+            return end
+
+    async def _run(self, message: StepMessage, prepared: Prepared, place: Place) -> StepResult | CallEnd:
         agent = self._application.agent(prepared.name).definition
         journal = await self._rows.journal(message.run, message.label, prepared.conversation)
         talk = _Conversation(message, place, agent, prepared, journal, _opening(agent, prepared))
@@ -264,6 +284,13 @@ class AgentLoop:
             },
             payload=payload,
         )
+
+
+def _count(agent: str, end: StepResult, took_s: float) -> None:
+    DECISIONS.add(1, {"agent": agent, "result": end.result})
+    DECISION_LATENCY.record(took_s, {"agent": agent})
+    if end.result == "failed":
+        AGENT_ERRORS.add(1, {"agent": agent})
 
 
 def _opening(agent: AgentDefinition, prepared: Prepared) -> list[Message]:

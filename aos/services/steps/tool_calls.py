@@ -32,6 +32,7 @@ from aos.sdk import AnyTool, Application, Memory, ToolContext, ToolFailed
 from aos.services.audit.facts import Facts
 from aos.services.effects.effects import EffectKey, Effects
 from aos.services.environment.clock import Clock
+from aos.services.observability.tracing import Attributes, fail, span
 from aos.services.steps.questions import Place, may_call, tool_action
 from aos.services.steps.rows import StepRows
 
@@ -107,6 +108,21 @@ class ToolCalls:
 
     async def make(self, call: Call) -> CallEnd:
         """Make the call, or take up where an earlier attempt at it was cut off."""
+        attributes: Attributes = {
+            "gen_ai.operation.name": "execute_tool",
+            "gen_ai.tool.name": call.tool,
+            "gen_ai.tool.call.id": call.id,
+            "aos.run": call.message.run,
+            "aos.step": call.message.label,
+        }
+        with span(f"execute_tool {call.tool}", attributes) as current:
+            end = await self._make(call)
+            current.set_attribute("aos.call.end", end.kind)
+            if end.kind == "failed":
+                fail(current, "failed")
+            return end
+
+    async def _make(self, call: Call) -> CallEnd:
         try:
             tool = self._application.tool(call.tool)
             tool.check(call.arguments)

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
-import signal
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from aos_process import launched, serving
 from azure.storage.blob.aio import BlobServiceClient
 from azurite import KEY, azurite_ports
 from entra_directory import AUDIENCE, TENANT, Directory
@@ -27,8 +26,6 @@ from tls_server import serving_tls
 from aos.kernel.governance.audit.dossier import verify_dossier
 from aos.sdk import AosClient
 
-ROOT = Path(__file__).parents[3]
-PROPOSAL = ROOT / "apps/leadership/proposals/warehouse-automation.json"
 ACCOUNT = "aosidentity"
 
 
@@ -77,31 +74,6 @@ async def cloud(tmp_path: Path) -> AsyncIterator[Cloud]:
         yield Cloud(directory, vault, identity, settings, client)
 
 
-@contextlib.asynccontextmanager
-async def serving(settings: dict[str, str], data: Path) -> AsyncIterator[str]:
-    """Run AOS in the local host with these settings; gives its URL."""
-    arguments = ["-m", "aos.local.host", "--app", str(ROOT), "--port", "0", "--data", str(data)]
-    host = await asyncio.create_subprocess_exec(
-        sys.executable, *arguments, env=os.environ | settings, stderr=asyncio.subprocess.PIPE
-    )
-    assert host.stderr is not None
-    said = []
-    try:
-        async with asyncio.timeout(90):
-            async for line in host.stderr:
-                said.append(line.decode())
-                if b" at http://" in line:
-                    break
-        assert " at http://" in said[-1], "".join(said)
-        drain = asyncio.create_task(host.stderr.read())
-        yield said[-1].split(" at ")[1].split(",")[0].strip()
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            host.send_signal(signal.SIGTERM)
-        await host.wait()
-    assert KEY not in (await drain).decode()
-
-
 async def first_key(settings: dict[str, str]) -> str:
     """What `aos key create` prints."""
     arguments = ["-m", "aos.cli.main", "key", "create", "first", "--role", "viewer"]
@@ -117,22 +89,9 @@ async def first_key(settings: dict[str, str]) -> str:
     return printed.decode().strip()
 
 
-async def launched(client: AosClient) -> str:
-    """Take a review through its approval to its end."""
-    run = await client.start_run("strategic-review", json.loads(PROPOSAL.read_text()))
-    async with asyncio.timeout(90):
-        async for event in client.events(run["id"]):
-            if event.type == "approval.requested":
-                asked = (await client.get_run(run["id"]))["approvals"][0]
-                await client.approve(
-                    run["id"], asked["step"], reason="the figures hold", action_hash=asked["action_hash"]
-                )
-    return str(run["id"])
-
-
 async def test_a_run_in_azure_needs_no_key_and_is_signed_in_the_vault(cloud: Cloud, tmp_path: Path) -> None:
     key = await first_key(cloud.settings)
-    async with serving(cloud.settings, tmp_path / "data") as url:
+    async with serving(cloud.settings, tmp_path / "data") as (url, _):
         async with AosClient(url, cloud.directory.token("operator", "approver")) as client:
             run = await launched(client)
         async with AosClient(url, key) as viewer:

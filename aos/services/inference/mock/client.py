@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from opentelemetry.trace import SpanKind
+
 from aos.kernel.agents.definition import Schema, ToolDefinition
 from aos.services.inference.messages import Message, ModelReply, ToolCall, Usage
 from aos.services.inference.mock.answer import Answer, Unfillable
 from aos.services.inference.mock.transcript import Transcript
 from aos.services.inference.ports import ModelTruncated
 from aos.services.inference.tokens import input_bytes, output_bytes, tokens_for
+from aos.services.observability.tracing import Attributes, span
 
 MOCK = "mock"
 
@@ -47,6 +50,26 @@ class MockModelClient:
         timeout_s: float,
     ) -> ModelReply:
         """Give the next message; see `ModelClient.complete`."""
+        attributes: Attributes = {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.provider.name": MOCK,
+            "gen_ai.request.model": MOCK,
+            "gen_ai.request.max_tokens": max_output_tokens,
+        }
+        with span(f"chat {MOCK}", attributes, kind=SpanKind.CLIENT) as current:
+            reply = self._next(messages, tools, output_schema, max_output_tokens)
+            current.set_attribute("gen_ai.response.model", MOCK)
+            current.set_attribute("gen_ai.usage.input_tokens", reply.usage.input_tokens)
+            current.set_attribute("gen_ai.usage.output_tokens", reply.usage.output_tokens)
+            return reply
+
+    def _next(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[ToolDefinition],
+        output_schema: Schema | None,
+        max_output_tokens: int,
+    ) -> ModelReply:
         transcript = Transcript.read(messages)
         calls = transcript.next_calls(tools)
         text = "" if calls else _answer(transcript, tools, output_schema)
