@@ -16,7 +16,7 @@ import durabletask.internal.orchestrator_service_pb2 as pb
 from aos.local.taskhub.clock import Clock
 from aos.local.taskhub.dispatch import Dispatcher
 from aos.local.taskhub.journal import Journal
-from aos.local.taskhub.records import Activity, Entity, Instance, Kind, Message
+from aos.local.taskhub.records import WAKES_SUSPENDED, Activity, Entity, Instance, Kind, Message
 from aos.local.taskhub.schema import ACTIVITIES, ENTITIES, HISTORY, INBOX, INSTANCES, ORIGINS
 from aos.local.taskhub.timers import Timers
 
@@ -306,7 +306,8 @@ class State:
             self.drop([message])
             return
         instance.inbox.insert(0 if message.kind is Kind.START else len(instance.inbox), message)
-        self.dispatcher.offer(instance)
+        if instance.status != pb.ORCHESTRATION_STATUS_SUSPENDED or message.kind in WAKES_SUSPENDED:
+            self.dispatcher.offer(instance)
 
     # -- timers
 
