@@ -50,7 +50,8 @@ def connect(
         if foreign is not None:
             raise HostError(
                 f"function {function.name}, binding {binding.get('name')!r}: the setting {foreign} points to"
-                " another Service Bus namespace; this host serves its own: unset it"
+                " another Service Bus namespace; this host serves its own: unset it, or set"
+                f" {foreign.removesuffix(_NAMESPACE)} to UseDevelopmentEmulator=true"
             )
         if settings.get(name) != connection_string:
             added[name] = connection_string
@@ -58,11 +59,14 @@ def connect(
 
 
 def _foreign(name: str, settings: Mapping[str, str]) -> str | None:
-    """The setting by which a connection leads to a namespace in the cloud, by key or by identity."""
+    """The setting by which a connection leads to a namespace in the cloud, by key or by identity.
+
+    As in Azure the name with a prefix comes first, and a connection string before an identity.
+    """
     for prefix in ("AzureWebJobs", ""):
         value = settings.get(f"{prefix}{name}", "")
-        if value and _EMULATOR not in value.lower():
-            return f"{prefix}{name}"
+        if value:
+            return None if _EMULATOR in value.lower() else f"{prefix}{name}"
         identity = f"{prefix}{name}{_NAMESPACE}"
         if settings.get(identity):
             return identity

@@ -55,10 +55,15 @@ class SessionTrigger:
         while not self._paused:
             await self._handler.supervisor.ready()
             await self._free.acquire()
+            if self._paused:
+                return
             session = self._broker.session_receiver(self._handler.entity)
             self._waiting.add(session)
             try:
                 acquired = await session.acquire(_POLL_S)
+            except BaseException:
+                await session.close()  # it must not be given a session that nobody would serve
+                raise
             finally:
                 self._waiting.discard(session)
             if acquired and not self._paused:
@@ -93,11 +98,14 @@ class SessionTrigger:
                 handling = {task for task in handling if not task.done()}
                 if not messages and not handling:
                     break
-                handling |= {asyncio.create_task(self._handle(session, message)) for message in messages}
+                handling |= {self._spawn(session, message) for message in messages}
             if handling:
                 await asyncio.wait(handling)
         finally:
             renewal.cancel()
+
+    def _spawn(self, session: SessionReceiver, message: ReceivedMessage) -> "asyncio.Task[None]":
+        return self._handler.supervisor.spawn(self._handle(session, message))
 
     async def _handle(self, session: SessionReceiver, message: ReceivedMessage) -> None:
         if session.open or not self._paused:

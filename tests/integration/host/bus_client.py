@@ -15,6 +15,12 @@ from azure.servicebus import (
 from azure.servicebus.exceptions import SessionCannotBeLockedError
 from host_process import HostProcess, until
 
+BUS_SETTINGS = {  # of the app `bus`: two of its functions are disabled, and with them what they want
+    "AzureWebJobs.elsewhere.Disabled": "true",
+    "AzureWebJobs.foreign.Disabled": "1",
+    "Foreign__fullyQualifiedNamespace": "elsewhere.servicebus.windows.net",
+}
+
 
 class BusClient:
     """Sends and receives; handlers are opened once, as that takes half a second each."""

@@ -1,6 +1,7 @@
 from collections.abc import Iterator
 
 import pytest
+from bus_client import BUS_SETTINGS
 from host_process import APPS, HostProcess
 
 
@@ -36,11 +37,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostProcess]:
 
 @pytest.fixture(scope="module")
 def bus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostProcess]:
-    env = {
-        "AzureWebJobs.elsewhere.Disabled": "true",
-        "AzureWebJobs.foreign.Disabled": "1",
-        "Foreign__fullyQualifiedNamespace": "elsewhere.servicebus.windows.net",
-    }
-    host = HostProcess(APPS / "bus", tmp_path_factory.mktemp("bus"), "--grace", "1", env=env).ready()
+    folder = tmp_path_factory.mktemp("bus")
+    host = HostProcess(APPS / "bus", folder, "--grace", "1", env=BUS_SETTINGS).ready()
     yield host
     host.stop()

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from azure.servicebus import ServiceBusClient, ServiceBusMessage
-from bus_client import BusClient, client_of
-from host_process import HostProcess, until
+from bus_client import BUS_SETTINGS, BusClient, client_of
+from host_process import APPS, HostProcess, until
 
 from aos.local.host.messaging import Messaging
 from aos.local.servicebus import Topology
@@ -335,3 +335,29 @@ async def test_the_connection_string_goes_with_the_broker(tmp_path: Path) -> Non
     assert messaging.connection_file.exists()
     await messaging.close()
     assert not (tmp_path / "servicebus.connection").exists()
+
+
+# -- stopping
+
+
+def test_sessions_and_batches_go_on_after_a_stop_and_a_crash_of_the_host(tmp_path: Path) -> None:
+    host = HostProcess(APPS / "bus", tmp_path, "--grace", "0.2", env=BUS_SETTINGS).ready()
+    client = client_of(host)
+    client.send("orders", "wait", "after", session_id="stopped")
+    host.wait_for_trace("order stopped wait")
+    client.send("piles", "half a batch")
+    client.close()
+    assert host.stop() == 0
+    host.launch()
+    host.ready().http.post("/open/stopped")
+    assert host.wait_for_trace("ordered stopped", 2) == ["ordered stopped wait 2", "ordered stopped after 1"]
+    assert host.wait_for_trace("piled") == ["piled half a batch:1"]
+    client = client_of(host)
+    client.send("orders", "wait", "after", session_id="killed")
+    host.wait_for_trace("order killed wait")
+    client.close()
+    host.kill()
+    host.launch()
+    host.ready().http.post("/open/killed")
+    assert host.wait_for_trace("ordered killed", 2) == ["ordered killed wait 1", "ordered killed after 1"]
+    host.stop()

@@ -38,6 +38,7 @@ class Function:
         self.classic = self.sdk_types or bool(described["settlement"])
         self.clients = [str(b["name"]) for b in described["bindings"] if b["type"] == DURABLE_CLIENT]
         self._outputs = {str(b["name"]) for b in described["bindings"] if _sends(b)}
+        self.sends = bool(self._outputs)
         self.returns_message = RETURN in self._outputs
 
     @property
@@ -97,7 +98,8 @@ class Invoker:
         self, function: Function, invocation: Invocation, outputs: Iterable[Output], returned: Datum | None
     ) -> tuple[dict[str, Any], bytes]:
         forget(invocation.id)
-        await invocation.deliver(function.messages(outputs))
+        if function.sends:
+            await invocation.deliver(function.messages(outputs))
         return {"ok": True}, _returned(function, returned)
 
     async def call(

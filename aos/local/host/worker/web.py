@@ -140,7 +140,8 @@ class Web:
             http_coordinator._context_references.pop(invocation_id, None)  # the library keeps it for ever
         if isinstance(answer, Exception):
             raise answer
-        await deliver(function.messages(outputs_in(response)))
+        if function.sends:
+            await deliver(function.messages(outputs_in(response)))
         return answer
 
     async def _invoke_classic(self, function: Function, invocation_id: str, head: dict[str, Any]) -> Any:
@@ -163,7 +164,8 @@ class Web:
         if not ok:
             return {"ok": False, **failure_of(invocation_id, text or "", trace or "")}
         forget(invocation_id)
-        await deliver(function.messages(outputs_of(outputs, returned)))
+        if function.sends:
+            await deliver(function.messages(outputs_of(outputs, returned)))
         answer = next((datum for _name, datum in outputs if datum.type == "http"), None)
         if answer is None and not function.returns_message:
             answer = returned

@@ -124,6 +124,14 @@ def test_a_reference_to_a_setting_that_is_not_set_is_named() -> None:
         (None, {}, {"AzureWebJobsServiceBus": OURS}),
         ("Bus", {"Bus": "Endpoint=sb://localhost;UseDevelopmentEmulator=true;"}, {"Bus": OURS}),
         ("Bus", {"Bus": OURS}, {}),
+        (
+            "Bus",
+            {
+                "Bus": "UseDevelopmentEmulator=true",
+                "Bus__fullyQualifiedNamespace": "x.servicebus.windows.net",
+            },
+            {"Bus": OURS},
+        ),
     ],
 )
 def test_a_triggers_connection_becomes_the_local_broker(
