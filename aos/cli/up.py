@@ -49,6 +49,9 @@ def up(
     reload: Annotated[
         bool, typer.Option("--reload", help="Load the app again whenever it was edited.")
     ] = False,
+    enable_auth: Annotated[
+        bool, typer.Option("--enable-auth", help="Ask callers for the keys that functions in Azure have.")
+    ] = False,
     python: Annotated[
         Path | None,
         typer.Option(
@@ -81,6 +84,7 @@ def up(
             on_serving=on_serving,
             workers=workers,
             reload=reload,
+            enable_auth=enable_auth,
             python=python,
         )
     )

@@ -20,6 +20,7 @@ def main() -> int:
     parser.add_argument("--grace", type=float, default=10.0, metavar="SECONDS")
     parser.add_argument("--workers", type=_workers, metavar="N", help="worker processes, 1 to 10")
     parser.add_argument("--reload", action="store_true", help="load the app again whenever it was edited")
+    parser.add_argument("--enable-auth", action="store_true", help="ask callers for keys, as Azure does")
     parser.add_argument("--python", type=Path, metavar="FILE", help="of the app's own environment")
     parser.add_argument("--verbose", action="store_true", help="tracebacks and the libraries' logs")
     chosen = parser.parse_args()
@@ -34,6 +35,7 @@ def main() -> int:
             grace_s=chosen.grace,
             workers=chosen.workers,
             reload=chosen.reload,
+            enable_auth=chosen.enable_auth,
             python=chosen.python,
         )
     )

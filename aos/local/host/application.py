@@ -4,30 +4,41 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import tzinfo
 from pathlib import Path
 from typing import Protocol
 
+from aos.local.host.answers import BadRequest
+from aos.local.host.apphub import ClientRules
 from aos.local.host.background import Background
 from aos.local.host.broker import connect, connect_default, read_topology, topology_file
 from aos.local.host.bus import BusTriggers
 from aos.local.host.busentities import bus_bindings, topology_of
+from aos.local.host.calls import WorkerLostError
+from aos.local.host.clientbinding import client_configuration, management_links
 from aos.local.host.console import Console
-from aos.local.host.durable import DurablePump, client_configuration
+from aos.local.host.cors import Cors
+from aos.local.host.door import Door
+from aos.local.host.durable import DurablePump
 from aos.local.host.errors import HostError
 from aos.local.host.functions import Function, Trigger, functions_of
 from aos.local.host.hostjson import HostJson, read_host_json
+from aos.local.host.hubs import Hubs, ServedHub
+from aos.local.host.management import Management
 from aos.local.host.messaging import Messaging
 from aos.local.host.options import HostOptions
 from aos.local.host.outputs import Outputs
+from aos.local.host.routetable import RouteTable
+from aos.local.host.schedule import time_zone
 from aos.local.host.serving import Site
-from aos.local.host.settings import app_settings, worker_count
+from aos.local.host.settings import app_settings, local_cors, worker_count
 from aos.local.host.settlements import Settlements
 from aos.local.host.supervisor import Supervisor
 from aos.local.host.throttle import Throttle
 from aos.local.host.timers import Timers
-from aos.local.host.web import RouteTable
 from aos.local.servicebus import Broker, Topology
-from aos.local.taskhub import TaskHub
+
+_TIME_ZONE = "WEBSITE_TIME_ZONE"
 
 
 class Listener(Protocol):
@@ -52,6 +63,8 @@ class Definition:
     host_json: HostJson
     topology: Topology | None
     workers: int
+    cors: Cors
+    zone: tzinfo
 
 
 def read_definition(app: Path, options: HostOptions) -> Definition:
@@ -64,7 +77,11 @@ def read_definition(app: Path, options: HostOptions) -> Definition:
     path = options.topology or topology_file(app)
     topology = read_topology(path) if options.topology or path.is_file() else None
     workers = options.workers or worker_count(settings)
-    return Definition(app, settings, host_json, topology, workers)
+    try:
+        zone = time_zone(settings.get(_TIME_ZONE))
+    except ValueError as error:
+        raise HostError(f"{_TIME_ZONE}: {error}") from error
+    return Definition(app, settings, host_json, topology, workers, local_cors(app), zone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +91,8 @@ class Ground:
     console: Console
     url: str
     data: Path
-    hub: TaskHub
-    rpc_port: int
+    door: Door
+    hubs: Hubs
     messaging: Messaging
     python: str
     verbose: bool
@@ -92,10 +109,14 @@ class Application:
         self._settings = dict(definition.settings)
         self._topology = definition.topology
         self._workers = definition.workers
+        self._cors = definition.cors
+        self._zone = definition.zone
         self._ground = ground
         self._background = background
         self._listeners: list[Listener] = []
         self._outputs = Outputs()
+        self._timers: Timers | None = None
+        self._links = management_links(self.host_json.durable, ground.url, ground.door.ring)
         self._settlements = Settlements()
         self._settlement_port: int | None = None
 
@@ -103,14 +124,45 @@ class Application:
         """Start the workers and make ready to listen; `HostError` when the app cannot be served."""
         self._ground.console.levels = self.host_json.log_levels
         self._settings.setdefault("WEBSITE_HOSTNAME", self._ground.url.partition("://")[2])
+        served = await self._ground.hubs.serve(self.host_json.durable.hub_name)
         broker = await self._open_broker(self._topology) if self._topology else None
-        supervisor, broker = await self._load(broker)
+        supervisor, broker = await self._load(served, broker)
         self._warn()
-        table = RouteTable(self.functions, self.host_json.route_prefix)
-        self._listeners = self._make_listeners(supervisor, broker)
+        self._listeners = self._make_listeners(supervisor, served, broker)
+        self._ground.door.expect(each.name for each in self.functions)
+        served.hub.rules = self._client_rules()
+        return self._site(supervisor, served)
+
+    def _site(self, supervisor: Supervisor, served: ServedHub) -> Site:
         host_json = self.host_json
-        throttle = Throttle(host_json.max_outstanding_requests, host_json.max_concurrent_requests)
-        return Site(supervisor, table, host_json.response_headers, throttle)
+        table = RouteTable(self.functions, host_json.route_prefix)
+        for difference in table.differences():
+            self._ground.console.warn(difference)
+        return Site(
+            supervisor=supervisor,
+            functions=self.functions,
+            route_prefix=host_json.route_prefix,
+            table=table,
+            headers=host_json.response_headers,
+            throttle=Throttle(host_json.max_outstanding_requests, host_json.max_concurrent_requests),
+            cors=self._cors,
+            management=Management(served.hub, served.name, self._active(), self._links),
+            run_by_hand=self.run_by_hand,
+        )
+
+    def _client_rules(self) -> ClientRules:
+        durable = self.host_json.durable
+        return ClientRules(
+            orchestrators=frozenset(
+                each.durable_name.lower() for each in self._active() if each.trigger is Trigger.ORCHESTRATION
+            ),
+            default_version=durable.versions.default,
+            replaces_running=durable.replaces_running,
+            events_must_arrive=durable.events_must_arrive,
+        )
+
+    def _active(self) -> list[Function]:
+        return [function for function in self.functions if not function.disabled]
 
     def listen(self) -> None:
         """Begin to take work."""
@@ -132,14 +184,37 @@ class Application:
             await listener.close()
         await self._settlements.close()
 
+    def run_by_hand(self, function: Function, given: str) -> None:
+        """Run a function with `given` as its trigger's data; `BadRequest` for one that is not run so."""
+        if function.disabled:
+            raise BadRequest(f"the function {function.name} is disabled")
+        match function.trigger:
+            case Trigger.HTTP:
+                raise BadRequest(f"the function {function.name} is called by its URL")
+            case Trigger.ORCHESTRATION | Trigger.ENTITY:
+                raise BadRequest(f"the function {function.name} is run through a durable client")
+            case Trigger.TIMER:
+                assert self._timers is not None, "the host serves, so there are listeners"
+                body = self._timers.occasion(function)
+            case _:
+                body = given.encode()
+        assert self.supervisor is not None, "as above"
+        self.supervisor.spawn(self._run_by_hand(self.supervisor, function, body))
+
+    async def _run_by_hand(self, supervisor: Supervisor, function: Function, body: bytes) -> None:
+        try:
+            await supervisor.invoke("by hand", function, body)
+        except WorkerLostError:
+            supervisor.say(f"{function.name}: the run by hand was lost with its worker")
+
     async def _open_broker(self, topology: Topology) -> Broker:
         broker = await self._ground.messaging.serve(topology)
         connect_default(self._settings, broker.connection_string)
         return broker
 
-    async def _load(self, broker: Broker | None) -> tuple[Supervisor, Broker | None]:
+    async def _load(self, served: ServedHub, broker: Broker | None) -> tuple[Supervisor, Broker | None]:
         """Start the workers and learn the functions; again with more settings when bindings need them."""
-        supervisor = await self._start_workers()
+        supervisor = await self._start_workers(served)
         if bus_bindings(self.functions):
             broker = broker or await self._open_broker(topology_of(self.functions))
             missing = connect(self.functions, self._settings, broker.connection_string)
@@ -148,7 +223,7 @@ class Application:
             if missing or self._settlement_port is not None:
                 self._settings |= missing
                 await supervisor.stop()
-                supervisor = await self._start_workers()
+                supervisor = await self._start_workers(served)
             self._outputs.connect(self.functions, broker)
         return supervisor, broker
 
@@ -163,8 +238,8 @@ class Application:
         for problem in self._outputs.problems:
             self._ground.console.warn(problem)
 
-    async def _start_workers(self) -> Supervisor:
-        client = client_configuration(self.host_json.durable, self._ground.rpc_port, self._ground.url)
+    async def _start_workers(self, served: ServedHub) -> Supervisor:
+        client = client_configuration(self.host_json.durable, self._links, served.server.port)
         hello = {
             "app": str(self._app),
             "client": json.dumps(client),
@@ -186,13 +261,17 @@ class Application:
         self.functions = functions_of(metadata, self._settings, self.host_json.functions)
         return self.supervisor
 
-    def _make_listeners(self, supervisor: Supervisor, broker: Broker | None) -> list[Listener]:
-        active = [function for function in self.functions if not function.disabled]
-        of = {kind: [each for each in active if each.trigger is kind] for kind in Trigger}
+    def _make_listeners(
+        self, supervisor: Supervisor, served: ServedHub, broker: Broker | None
+    ) -> list[Listener]:
+        of = {kind: [each for each in self._active() if each.trigger is kind] for kind in Trigger}
         durable = of[Trigger.ORCHESTRATION] + of[Trigger.ENTITY] + of[Trigger.ACTIVITY]
+        self._timers = Timers(
+            of[Trigger.TIMER], self._ground.data / "timers.json", self._zone, supervisor, self.host_json.retry
+        )
         listeners: list[Listener] = [
-            Timers(of[Trigger.TIMER], self._ground.data / "timers.json", supervisor, self.host_json.retry),
-            DurablePump(durable, self._ground.hub, self.host_json.durable, supervisor),
+            self._timers,
+            DurablePump(durable, served.hub, self.host_json.durable, supervisor),
         ]
         if broker is not None:
             bus = self.host_json.bus

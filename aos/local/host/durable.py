@@ -3,16 +3,18 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Iterable
-from typing import Any, cast
+from typing import cast
 
 import durabletask.internal.orchestrator_service_pb2 as pb
 from google.protobuf.message import DecodeError, Message
 
 from aos.local.host.calls import Failure, Result, WorkerLostError
+from aos.local.host.durablejson import DurableSettings
 from aos.local.host.functions import Function, Trigger
-from aos.local.host.hostjson import DurableSettings
 from aos.local.host.supervisor import Supervisor
+from aos.local.host.versions import FailureStrategy
 from aos.local.taskhub import HubError, TaskHub
+from aos.local.taskhub.wire import optional
 
 _WORKER = "aos-local-host"
 
@@ -85,20 +87,32 @@ class DurablePump:
             self._supervisor.say(f"the hub did not take the result of a {kind}: {error}")
 
     async def _orchestrate(self, request: pb.OrchestratorRequest, token: str) -> None:
-        name = _orchestration_name(request)
-        result = await self._invoke(
-            Trigger.ORCHESTRATION, name, request.SerializeToString(), request.instanceId
+        started = _started(request)
+        result = self._out_of_version(started) or await self._invoke(
+            Trigger.ORCHESTRATION, started.name, request.SerializeToString(), request.instanceId
         )
-        if result is None:
+        if result is None or result is REJECTED:
             await self._hub.abandon_orchestrator(pb.AbandonOrchestrationTaskRequest(completionToken=token))
             return
         response = pb.OrchestratorResponse()
         failure = result.failure or _parse(result.body, response)
         if failure is not None:
             response = _failed_orchestration(failure)
+        elif self._settings.versions.default:
+            _complete_versions(response, self._settings.versions.default)
         response.instanceId = request.instanceId
         response.completionToken = token
         await self._hub.complete_orchestrator(response)
+
+    def _out_of_version(self, started: pb.ExecutionStartedEvent) -> Result | None:
+        """What becomes of an instance that this version of the app may not run."""
+        versions = self._settings.versions
+        mismatch = versions.mismatch(optional(started, "version"))
+        if mismatch is None:
+            return None
+        if versions.failure is FailureStrategy.FAIL:
+            return Result(failure=Failure(VERSION_MISMATCH, mismatch))
+        return REJECTED
 
     async def _act(self, request: pb.ActivityRequest, token: str) -> None:
         body = (request.input.value if request.HasField("input") else "null").encode()
@@ -150,6 +164,8 @@ class DurablePump:
 
 
 UNKNOWN_FUNCTION = "FunctionNotFound"
+VERSION_MISMATCH = "VersionMismatch"
+REJECTED = Result()  # the work goes back to the hub, which offers it again later and later
 _KINDS = {Trigger.ORCHESTRATION: "orchestrator", Trigger.ACTIVITY: "activity", Trigger.ENTITY: "entity"}
 
 
@@ -174,13 +190,22 @@ def _parse(body: bytes, response: Message) -> Failure | None:
     return None
 
 
-def _orchestration_name(request: pb.OrchestratorRequest) -> str:
-    """The name in the last start event, which is the one that counts after continue_as_new."""
+def _started(request: pb.OrchestratorRequest) -> pb.ExecutionStartedEvent:
+    """The last start event, which is the one that counts after continue_as_new."""
     for events in (request.newEvents, request.pastEvents):
         for event in reversed(events):
             if event.HasField("executionStarted"):
-                return str(event.executionStarted.name)
+                return event.executionStarted
     raise AssertionError(f"orchestration {request.instanceId} has no start event")
+
+
+def _complete_versions(response: pb.OrchestratorResponse, default: str) -> None:
+    """Children that were given no version have that of this app."""
+    for action in response.actions:
+        if action.HasField("createSubOrchestration") and not optional(
+            action.createSubOrchestration, "version"
+        ):
+            action.createSubOrchestration.version.value = default
 
 
 def _failed_orchestration(failure: Failure) -> pb.OrchestratorResponse:
@@ -197,17 +222,3 @@ def _failed_operations(request: pb.EntityBatchRequest, failure: Failure) -> pb.E
     if request.HasField("entityState"):
         result.entityState.CopyFrom(request.entityState)
     return result
-
-
-def client_configuration(settings: DurableSettings, rpc_port: int, base_url: str) -> dict[str, Any]:
-    """What the durable client binding gives to functions."""
-    management = f"{base_url}/runtime/webhooks/durabletask"
-    return {
-        "taskHubName": settings.hub_name,
-        "connectionName": "Storage",
-        "baseUrl": management,
-        "httpBaseUrl": management,
-        "requiredQueryStringParameters": f"taskHub={settings.hub_name}&connection=Storage",
-        "rpcBaseUrl": f"http://127.0.0.1:{rpc_port}",
-        "maxGrpcMessageSizeInBytes": settings.max_message_bytes,
-    }

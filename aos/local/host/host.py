@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import importlib.metadata
-import os
 import socket
 import time
 import uuid
@@ -11,14 +10,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from aos.local.host.admin import Admin
 from aos.local.host.application import Application, Ground, read_definition
 from aos.local.host.background import Background
 from aos.local.host.broker import topology_file
 from aos.local.host.busentities import trigger_entity
 from aos.local.host.console import Console
+from aos.local.host.door import Door, KeyedDoor, OpenDoor
 from aos.local.host.errors import AppError, HostError
 from aos.local.host.functions import Function, Trigger
+from aos.local.host.hubs import Hubs
 from aos.local.host.interpreter import interpreter
+from aos.local.host.keys import KeyFile
 from aos.local.host.messaging import Messaging
 from aos.local.host.options import HostOptions
 from aos.local.host.serving import Serving
@@ -26,7 +29,6 @@ from aos.local.host.settings import DEFAULT_PORT, local_port
 from aos.local.host.state import DataFolder
 from aos.local.host.watch import Watch
 from aos.local.host.web import FrontEnd
-from aos.local.taskhub import HubError, TaskHub, serve
 
 
 class Host:
@@ -41,7 +43,7 @@ class Host:
         self._stopped = asyncio.Event()
         self._background = Background()
         self._serving = Serving()
-        self._front = FrontEnd(self._serving, self._admin(), console)
+        self._front: FrontEnd | None = None
         self._application: Application | None = None
         self._watch: Watch | None = None
         self._follower: asyncio.Task[None] | None = None
@@ -80,7 +82,8 @@ class Host:
         """Stop taking work, let running invocations finish for the grace period, then end everything."""
         self._console.say("stopping")
         await self._stop_following()
-        self._front.stop_accepting()
+        if self._front is not None:
+            self._front.stop_accepting()
         if self._application is not None:
             await self._application.drain(self._options.grace_s)
         await self._end()
@@ -97,7 +100,8 @@ class Host:
         await self._stop_following()
         if self._application is not None:
             await self._application.end()
-        await self._front.close()
+        if self._front is not None:
+            await self._front.close()
         await self._stack.aclose()
 
     async def _stop_following(self) -> None:
@@ -113,18 +117,20 @@ class Host:
         python = await interpreter(options.python)
         sock = self._bind(self._port())
         data = self._lock_data()
-        hub, rpc_port = await self._open_hub(data)
-        messaging = Messaging(data / "servicebus.db")
-        self._stack.push_async_callback(messaging.close)
-        self._ground = Ground(
-            self._console, self.url, data, hub, rpc_port, messaging, python, options.verbose
+        door = self._make_door(data)
+        front = self._front = FrontEnd(
+            self._serving, door, Admin(self._serving, door, self._status), self._console
         )
+        hubs, messaging = Hubs(data), Messaging(data / "servicebus.db")
+        self._stack.push_async_callback(hubs.close)
+        self._stack.push_async_callback(messaging.close)
+        self._ground = Ground(self._console, self.url, data, door, hubs, messaging, python, options.verbose)
         if options.reload:
             await self._follow_from_now(data)
         else:
             await self._load(self._background)
         try:
-            await self._front.start(sock)
+            await front.start(sock)
         except OSError as error:
             raise self._port_error(error, self.port) from error
         if self._application is not None:
@@ -152,7 +158,8 @@ class Host:
     async def _unload(self) -> None:
         """Let what runs end within the grace period, and end this version; its work waits for the next."""
         self._serving.suspend()
-        self._front.end_streams()
+        if self._front is not None:
+            self._front.end_streams()
         application = self._application
         if application is not None:
             await application.drain(self._options.grace_s)
@@ -236,32 +243,18 @@ class Host:
         self._stack.callback(folder.release)
         return folder.path
 
-    async def _open_hub(self, data: Path) -> tuple[TaskHub, int]:
-        """Open the hub, and serve it to the durable clients of the workers on the port returned."""
-        os.environ.setdefault(
-            "GRPC_ENABLE_FORK_SUPPORT", "0"
-        )  # else it complains whenever a worker is started
-        try:
-            hub = await TaskHub.open(data / "hub.db")
-            self._stack.push_async_callback(hub.close)
-            server = await serve(hub)
-        except HubError as error:
-            raise HostError(str(error)) from error
-        self._stack.push_async_callback(server.stop, None)
-        return hub, server.port
+    def _make_door(self, data: Path) -> Door:
+        if not self._options.enable_auth:
+            return OpenDoor()
+        keys = KeyFile(data / "keys.json")
+        self._console.say(f"functions are called with the keys in {keys.path}")
+        return KeyedDoor(keys)
 
     # -- what it says of itself
 
     @property
     def _functions(self) -> Sequence[Function]:
         return self._application.functions if self._application is not None else ()
-
-    def _admin(self) -> dict[str, Any]:
-        return {
-            "/admin/host/status": self._status,
-            "/admin/host/ping": dict,
-            "/admin/functions": lambda: [_function_document(function) for function in self._functions],
-        }
 
     def _status(self) -> dict[str, Any]:
         supervisor = self._application.supervisor if self._application is not None else None
@@ -313,12 +306,3 @@ def _detail(function: Function, route_prefix: str) -> str:
             return trigger_entity(function)
         case _:
             return "" if function.durable_name == function.name else f"as {function.durable_name}"
-
-
-def _function_document(function: Function) -> dict[str, Any]:
-    return {
-        "name": function.name,
-        "language": "python",
-        "isDisabled": function.disabled,
-        "config": {"name": function.name, "bindings": list(function.bindings)},
-    }

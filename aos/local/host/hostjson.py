@@ -1,26 +1,20 @@
 """host.json: what this host honours, and what it refuses rather than ignores."""
 
 import json
-import math
-import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from aos.local.host.durablejson import DurableSettings, durable_settings
 from aos.local.host.errors import HostError
 from aos.local.host.hostschema import checked
+from aos.local.host.jsonsection import Section
 from aos.local.host.loglevels import LEVELS, LogLevels
 from aos.local.host.retries import RetryPolicy, retry_policy
-from aos.local.host.settings import read_json_object, substitute
+from aos.local.host.settings import read_json_object
 
-_CORES = os.cpu_count() or 1
-_TIMESPAN = re.compile(r"(?:(\d+)\.)?(\d{1,2}):(\d{2}):(\d{2})(?:\.(\d{1,7}))?")
-_ENDLESS = ("-1", "-00:00:00.0010000", "-00:00:00.001")  # .NET's Timeout.InfiniteTimeSpan
 _LONGEST_BATCH_WAIT_S = 150.0
-_STORAGE_HUB_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{2,44}")
-_HUB_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +33,6 @@ class BusSettings:
     max_batch: int = 1000
     min_batch: int = 1
     max_batch_wait_s: float = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class DurableSettings:
-    """`extensions.durableTask`: the hub's name and how much of each kind may run at once."""
-
-    hub_name: str = "TestHubName"
-    activities: int = 10 * _CORES
-    orchestrators: int = 10 * _CORES
-    entities: int = 10 * _CORES
-    max_message_bytes: int = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +61,7 @@ def read_host_json(app: Path, settings: Mapping[str, str]) -> HostJson:
     path = app / "host.json"
     if not path.exists():
         raise HostError(f'{path} does not exist: a Functions app needs one, at least {{"version": "2.0"}}')
-    document = _Section(checked(_overridden(read_json_object(path), settings), f"{path}"), f"{path}")
+    document = Section(checked(_overridden(read_json_object(path), settings), f"{path}"), f"{path}")
     if document.text("version", "") != "2.0":
         raise HostError(f'{path}: version must be "2.0"')
     http = document.section("extensions").section("http")
@@ -94,7 +77,7 @@ def read_host_json(app: Path, settings: Mapping[str, str]) -> HostJson:
         watch_directories=tuple(document.names("watchDirectories")),
         retry=_retry(document),
         bus=_bus(document.section("extensions").section("serviceBus")),
-        durable=_durable(document.section("extensions").section("durableTask"), settings),
+        durable=durable_settings(document.section("extensions").section("durableTask"), settings),
     )
 
 
@@ -122,28 +105,18 @@ def _value(text: str) -> object:
         return text
 
 
-def timespan_s(text: str) -> float | None:
-    """Seconds of a .NET time span, `[d.]hh:mm:ss[.fffffff]`; `None` when it is not one."""
-    match = _TIMESPAN.fullmatch(text)
-    if match is None:
-        return None
-    days, hours, minutes, seconds, fraction = match.groups()
-    whole = ((int(days or 0) * 24 + int(hours)) * 60 + int(minutes)) * 60 + int(seconds)
-    return whole + float(f"0.{fraction or 0}")
-
-
-def _function_timeout(document: "_Section") -> float | None:
+def _function_timeout(document: Section) -> float | None:
     if document.find("functionTimeout") in ("-1", "-00:00:01"):
         return None
     return document.seconds("functionTimeout", 1800.0)
 
 
-def _limit(section: "_Section", name: str) -> int | None:
+def _limit(section: Section, name: str) -> int | None:
     """A number of requests; -1 stands for no limit."""
     return None if section.find(name) in (None, -1) else section.count(name, 1)
 
 
-def _log_levels(section: "_Section") -> LogLevels:
+def _log_levels(section: Section) -> LogLevels:
     levels = section.all_texts()
     for category, level in levels.items():
         if level.lower() not in LEVELS:
@@ -151,7 +124,7 @@ def _log_levels(section: "_Section") -> LogLevels:
     return LogLevels(levels)
 
 
-def _retry(document: "_Section") -> RetryPolicy | None:
+def _retry(document: Section) -> RetryPolicy | None:
     """The policy of functions that have none of their own."""
     if document.find("retry") is None:
         return None
@@ -172,7 +145,7 @@ def _retry(document: "_Section") -> RetryPolicy | None:
         raise HostError(f"{section.where}: {error}") from error
 
 
-def _bus(section: "_Section") -> BusSettings:
+def _bus(section: Section) -> BusSettings:
     """Where a setting of today is absent, what extension 5.x reads of 4.x counts."""
     default = BusSettings()
     messages, sessions = section.section("messageHandlerOptions"), section.section("sessionHandlerOptions")
@@ -200,104 +173,3 @@ def _bus(section: "_Section") -> BusSettings:
     if settings.max_batch_wait_s > _LONGEST_BATCH_WAIT_S:
         raise HostError(f"{section.where}.maxBatchWaitTime must be at most 00:02:30, half the longest lock")
     return settings
-
-
-def _durable(section: "_Section", settings: Mapping[str, str]) -> DurableSettings:
-    default = DurableSettings()
-    hub_name = _hub_name(section, settings) or default.hub_name
-    _check_hub_name(hub_name, section)
-    return DurableSettings(
-        hub_name=hub_name,
-        activities=section.count("maxConcurrentActivityFunctions", default.activities),
-        orchestrators=section.count("maxConcurrentOrchestratorFunctions", default.orchestrators),
-        entities=section.count("maxConcurrentEntityFunctions", default.entities),
-        max_message_bytes=section.count("maxGrpcMessageSizeInBytes", default.max_message_bytes),
-    )
-
-
-def _check_hub_name(name: str, section: "_Section") -> None:
-    """Refuse a name that the app's storage provider would refuse: tables and queues allow the fewest."""
-    in_storage = section.section("storageProvider").text("type", "AzureStorage").lower() == "azurestorage"
-    if in_storage and not _STORAGE_HUB_NAME.fullmatch(name):
-        raise HostError(
-            f"{section.where}.hubName: {name!r} must be 3 to 45 letters and digits, the first a letter"
-        )
-    if not _HUB_NAME.fullmatch(name):
-        raise HostError(f"{section.where}.hubName: {name!r} must be 1 to 100 letters, digits, - and _")
-
-
-def _hub_name(section: "_Section", settings: Mapping[str, str]) -> str | None:
-    """The name that clients are told; `None` when it is an app setting that only the cloud has.
-
-    There is one hub here, whatever its name.
-    """
-    name = section.text("hubName", "")
-    if name.startswith("%") and name.strip("%") not in settings:
-        return None
-    return substitute(name, settings, f"{section.where}.hubName")
-
-
-class _Section:
-    """An object of host.json that answers typed questions and names itself in errors."""
-
-    def __init__(self, values: Mapping[str, Any], where: str) -> None:
-        self._values = values
-        self.where = where
-
-    def find(self, dotted: str) -> object:
-        value: object = self._values
-        for name in dotted.split("."):
-            value = value.get(name) if isinstance(value, Mapping) else None
-        return value
-
-    def section(self, name: str) -> "_Section":
-        return _Section(self._get(name, Mapping, {}, "an object"), self._name(name))
-
-    def text(self, name: str, default: str) -> str:
-        return str(self._get(name, str, default, "a string"))
-
-    def texts(self, name: str) -> dict[str, str]:
-        return {key: str(value) for key, value in self._get(name, Mapping, {}, "an object").items()}
-
-    def all_texts(self) -> dict[str, str]:
-        return {key: str(value) for key, value in self._values.items()}
-
-    def names(self, name: str) -> list[str]:
-        return [str(item) for item in self._get(name, list, [], "a list")]
-
-    def flag(self, name: str, default: bool) -> bool:
-        return bool(self._get(name, bool, default, "true or false"))
-
-    def count(self, name: str, default: int) -> int:
-        value = self._get(name, int, default, "a whole number")
-        if isinstance(value, bool) or value < 1:
-            raise HostError(f"{self._name(name)} must be a whole number of at least 1")
-        return int(value)
-
-    def duration(self, name: str, default: float) -> float:
-        """Seconds, infinity among them."""
-        return math.inf if str(self.find(name)) in _ENDLESS else self.seconds(name, default)
-
-    def seconds(self, name: str, default: float) -> float:
-        seconds = self.optional_seconds(name)
-        return default if seconds is None else seconds
-
-    def optional_seconds(self, name: str) -> float | None:
-        text = self._get(name, str, None, "a time span")
-        if text is None:
-            return None
-        seconds = timespan_s(text)
-        if seconds is None:
-            raise HostError(f"{self._name(name)}: {text!r} is not a time span like 00:05:00")
-        return seconds
-
-    def _get(self, name: str, kind: type, default: Any, what: str) -> Any:
-        value = self._values.get(name)
-        if value is None:
-            return default
-        if not isinstance(value, kind):
-            raise HostError(f"{self._name(name)} must be {what}")
-        return value
-
-    def _name(self, name: str) -> str:
-        return f"{self.where}.{name}" if ": " in self.where else f"{self.where}: {name}"

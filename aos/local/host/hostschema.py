@@ -34,7 +34,6 @@ type Tree = Use | Refused | Mapping[str, "Tree"]
 
 _YES, _NO = Use.HONOURED, Use.NO_EFFECT
 ANY = "*"
-_VERSIONS = Refused("orchestration versions")
 
 _DURABLE: Mapping[str, Tree] = {
     "hubName": _YES,
@@ -67,13 +66,13 @@ _DURABLE: Mapping[str, Tree] = {
     "tracing": _NO,
     "traceInputsAndOutputs": _NO,
     "logReplayEvents": _NO,
-    "throwStatusExceptionsOnRaiseEvent": Refused("silence about events that reach nobody", (True,)),
-    "httpSettings": Refused("another interval at which durable HTTP calls poll"),
-    "defaultVersion": _VERSIONS,
-    "versionMatchStrategy": _VERSIONS,
-    "versionFailureStrategy": _VERSIONS,
-    "notifications": Refused("lifecycle notifications"),
-    "overridableExistingInstanceStates": Refused("another instance id reuse policy", ("NonRunningStates",)),
+    "throwStatusExceptionsOnRaiseEvent": _YES,
+    "httpSettings": {"defaultAsyncRequestSleepTimeMilliseconds": _YES, "useForwardedHost": _YES},
+    "defaultVersion": _YES,
+    "versionMatchStrategy": _YES,
+    "versionFailureStrategy": _YES,
+    "notifications": Refused("lifecycle notifications through Event Grid", ({},)),
+    "overridableExistingInstanceStates": _YES,
 }
 
 _HTTP: Mapping[str, Tree] = {

@@ -18,6 +18,7 @@ class HostOptions:
     `on_serving` is called, in a thread, once the app is served and before a line says so. `workers` is
     how many worker processes run the app (`None`: as many as the app setting
     FUNCTIONS_WORKER_PROCESS_COUNT says, else one). `reload` loads the app again whenever it was edited.
+    `enable_auth` asks callers for the keys that functions in Azure have; they are kept in the data folder.
     `python` is the interpreter of an environment that the app has to itself (`None`: this one).
     """
 
@@ -33,4 +34,5 @@ class HostOptions:
     on_serving: Callable[[], None] | None = None
     workers: int | None = None
     reload: bool = False
+    enable_auth: bool = False
     python: Path | None = None

@@ -7,13 +7,17 @@ before a plain one, before a catch-all.
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from urllib.parse import unquote
 
 _PARAMETER = re.compile(
     r"\{(?P<star>\*{0,2})(?P<name>[^{}:=?]+)(?P<rest>[^{}]*(?:\{\{?[^{}]*\}\}?[^{}]*)*)\}"
 )
-_GUID = re.compile(r"\{?[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}\}?")
+_GUID = re.compile(r"[{(]?[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}[})]?")
+_INTEGER = re.compile(r"\s*[+-]?[0-9]+\s*")
+_DECIMAL = r"\s*[+-]?([0-9][0-9,]*(\.[0-9]*)?|\.[0-9]+)"
+_TIMES = ("%m-%d-%Y", "%m/%d/%Y", "%Y-%m-%d %I:%M%p", "%m-%d-%Y %I:%M%p", "%I:%M%p")
 _CONSTRAINT = re.compile(r"(?P<name>[a-zA-Z]+)(?:\((?P<argument>.*)\))?")
 
 Check = Callable[[str], bool]
@@ -23,11 +27,18 @@ class RouteError(ValueError):
     """A route template that cannot be understood."""
 
 
-def _between(kind: type[int] | type[float], least: float, most: float, text: str) -> bool:
-    try:
-        return least <= kind(text) <= most
-    except ValueError:
-        return False
+def _between(least: float, most: float, text: str) -> bool:
+    return _INTEGER.fullmatch(text) is not None and least <= int(text) <= most
+
+
+def _is_time(text: str) -> bool:
+    for form in (None, *_TIMES):
+        try:
+            datetime.strptime(text, form) if form else datetime.fromisoformat(text)
+        except ValueError:
+            continue
+        return True
+    return False
 
 
 def _length(least: int, most: float, text: str) -> bool:
@@ -54,20 +65,21 @@ def _bounds(argument: str) -> tuple[int, int]:
 
 
 _INFINITE = float("inf")
+_SAMPLES = ("x", "1", "true", "2026-01-31", "0f8fad5b-d9cb-469f-a165-70867728950e", "12", "abcd", "5000")
 _CONSTRAINTS: dict[str, Callable[[str], Check]] = {
-    "int": lambda _: partial(_between, int, -(2**31), 2**31 - 1),
-    "long": lambda _: partial(_between, int, -(2**63), 2**63 - 1),
-    "decimal": _plain(r"[+-]?\d+(\.\d+)?"),
-    "double": lambda _: partial(_between, float, -_INFINITE, _INFINITE),
-    "float": lambda _: partial(_between, float, -_INFINITE, _INFINITE),
+    "int": lambda _: partial(_between, -(2**31), 2**31 - 1),
+    "long": lambda _: partial(_between, -(2**63), 2**63 - 1),
+    "decimal": _plain(rf"{_DECIMAL}\s*"),
+    "double": _plain(rf"{_DECIMAL}(e[+-]?[0-9]+)?\s*"),
+    "float": _plain(rf"{_DECIMAL}(e[+-]?[0-9]+)?\s*"),
     "bool": _plain("true|false"),
     "alpha": _plain("[a-z]*"),
-    "datetime": _plain(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})?)?"),
+    "datetime": lambda _: _is_time,
     "guid": lambda _: lambda text: _GUID.fullmatch(text) is not None,
     "required": lambda _: bool,
-    "min": lambda least: partial(_between, int, int(least), _INFINITE),
-    "max": lambda most: partial(_between, int, -_INFINITE, int(most)),
-    "range": lambda bounds: partial(_between, int, *_bounds(bounds)),
+    "min": lambda least: partial(_between, int(least), _INFINITE),
+    "max": lambda most: partial(_between, -_INFINITE, int(most)),
+    "range": lambda bounds: partial(_between, *_bounds(bounds)),
     "length": lambda bounds: partial(_length, *_bounds(bounds)),
     "minlength": lambda least: partial(_length, int(least), _INFINITE),
     "maxlength": lambda most: partial(_length, 0, int(most)),
@@ -83,6 +95,10 @@ class _Parameter:
     default: str | None
     checks: tuple[Check, ...]
 
+    def sample(self) -> str | None:
+        """A value that passes the checks, if one of the usual does."""
+        return next((value for value in _SAMPLES if all(check(value) for check in self.checks)), None)
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -92,6 +108,12 @@ class Route:
     rank: tuple[int, ...]
     _pattern: re.Pattern[str]
     _parameters: tuple[_Parameter, ...]
+
+    def sample(self) -> str | None:
+        """A path that fits, with every parameter given; `None` when none comes to mind."""
+        values = iter([parameter.sample() for parameter in self._parameters])
+        path = _PARAMETER.sub(lambda _match: next(values) or "", self.template)
+        return path if self.match(path) is not None else None
 
     def match(self, path: str) -> dict[str, str] | None:
         """The parameters when `path` (raw, without its leading slash) fits this route."""
@@ -113,16 +135,18 @@ class Route:
 def compile_route(template: str) -> Route:
     """Compile a route template; `RouteError` says what is wrong with it."""
     parameters: list[_Parameter] = []
-    pattern, rank = "", []
-    segments = _split(template.strip("/"))
-    for position, segment in enumerate(segments):
-        piece, kind = _segment(segment, parameters)
-        if parameters and parameters[-1].catch_all and position < len(segments) - 1:
+    pieces, rank, omittable = [], [], []
+    for segment in _split(template.strip("/")):
+        if _CATCH_ALL in rank:
             raise RouteError(f"{template!r}: a catch-all parameter must come last")
-        absent_allowed = kind == _CATCH_ALL or _omittable(segment, parameters)
-        slash = "/" if pattern else ""
-        pattern = pattern + (f"(?:{slash}{piece})?" if absent_allowed else slash + piece)
+        piece, kind = _segment(segment, parameters)
+        pieces.append(piece)
         rank.append(kind)
+        omittable.append(kind == _CATCH_ALL or _omittable(segment, parameters))
+    pattern = ""
+    for place in reversed(range(len(pieces))):
+        piece = ("/" if place else "") + pieces[place] + pattern
+        pattern = f"(?:{piece})?" if all(omittable[place:]) else piece
     names = [parameter.name.lower() for parameter in parameters]
     if len(set(names)) != len(names):
         raise RouteError(f"{template!r}: a parameter's name is used twice")
@@ -158,8 +182,14 @@ def _segment(segment: str, parameters: list[_Parameter]) -> tuple[str, int]:
     pattern, at, kind = "", 0, _LITERAL
     for match in _PARAMETER.finditer(segment):
         parameter = _parse_parameter(match)
-        text = r".*" if parameter.catch_all else r"[^/]+?"
-        pattern += re.escape(segment[at : match.start()]) + f"(?P<p{len(parameters)}>{text})"
+        before, group = segment[at : match.start()], f"p{len(parameters)}"
+        if parameter.optional and before.endswith(".") and match.end() == len(segment):
+            # `{name}.{extension?}`: what comes before takes no more than it must.
+            pattern = pattern.replace("[^/]+)", "[^/]+?)")
+            pattern += re.escape(before[:-1]) + rf"(?:\.(?P<{group}>[^/.]+))?"
+        else:
+            text = r".*" if parameter.catch_all else r"[^/]+"
+            pattern += re.escape(before) + f"(?P<{group}>{text})"
         parameters.append(parameter)
         at = match.end()
         kind = _CATCH_ALL if parameter.catch_all else _CONSTRAINED if parameter.checks else _FREE
@@ -173,17 +203,22 @@ def _segment(segment: str, parameters: list[_Parameter]) -> tuple[str, int]:
 def _parse_parameter(match: re.Match[str]) -> _Parameter:
     rest = match["rest"]
     optional = rest.endswith("?")
-    rest = rest.removesuffix("?")
-    constraints, equals, default = rest.partition("=") if "(" not in rest else (rest, "", "")
-    checks = tuple(_constraint(text) for text in _constraint_texts(constraints))
-    return _Parameter(
-        match["name"].strip(), bool(match["star"]), optional, default if equals else None, checks
-    )
+    constraints, *defaults = _cut(rest.removesuffix("?"), "=")
+    checks = tuple(_constraint(text) for text in _cut(constraints, ":") if text)
+    default = "=".join(defaults) if defaults else None
+    return _Parameter(match["name"].strip(), bool(match["star"]), optional, default, checks)
 
 
-def _constraint_texts(text: str) -> Iterable[str]:
-    """`:int:min(1)` cut at colons outside brackets."""
-    return [piece for piece in re.split(r":(?![^(]*\))", text) if piece]
+def _cut(text: str, separator: str) -> Iterable[str]:
+    """`:int:min(1)` cut at the separators outside brackets."""
+    pieces, depth = [""], 0
+    for char in text:
+        depth += (char == "(") - (char == ")")
+        if char == separator and depth == 0:
+            pieces.append("")
+        else:
+            pieces[-1] += char
+    return pieces
 
 
 def _constraint(text: str) -> Check:

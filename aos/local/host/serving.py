@@ -1,15 +1,15 @@
 """What the front end serves at the moment: one version of the app, none yet, or none until it is mended."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from aos.local.host.cors import Cors
+from aos.local.host.functions import Function
+from aos.local.host.management import Management
+from aos.local.host.routetable import RouteTable
 from aos.local.host.supervisor import Supervisor
 from aos.local.host.throttle import Throttle
-
-if TYPE_CHECKING:
-    from aos.local.host.web import RouteTable
 
 
 class AppUnavailableError(Exception):
@@ -18,12 +18,21 @@ class AppUnavailableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One version of the app as HTTP sees it; `headers` go with every response of its functions."""
+    """One version of the app as HTTP sees it.
+
+    `headers` go with every response of its functions; `run_by_hand` runs one that is not called by HTTP
+    with an input, and does not wait for its end (`BadRequest` when it cannot be run so).
+    """
 
     supervisor: Supervisor
-    table: "RouteTable"
+    functions: Sequence[Function]
+    route_prefix: str
+    table: RouteTable
     headers: Mapping[str, str]
     throttle: Throttle
+    cors: Cors
+    management: Management
+    run_by_hand: Callable[[Function, str], None]
 
 
 class Serving:
@@ -33,10 +42,16 @@ class Serving:
         self._site: Site | None = None
         self._changed = asyncio.Event()
         self.refusal: str | None = None
+        self.cors = Cors()
+
+    @property
+    def current(self) -> Site | None:
+        """The site, if there is one now."""
+        return self._site
 
     def put(self, site: Site) -> None:
         """Serve this one from now on."""
-        self._site, self.refusal = site, None
+        self._site, self.refusal, self.cors = site, None, site.cors
         self._changed.set()
 
     def suspend(self) -> None:
@@ -49,11 +64,15 @@ class Serving:
         self._site, self.refusal = None, reason
         self._changed.set()
 
-    async def site(self) -> Site:
-        """The site, with a worker that can take a request; `AppUnavailableError` when there is none."""
+    async def loaded(self) -> Site:
+        """The site, be there a worker or not; `AppUnavailableError` when the app cannot be loaded."""
         await self._changed.wait()
         if self._site is None:
             raise AppUnavailableError(self.refusal or "the app is being loaded")
-        site = self._site
+        return self._site
+
+    async def site(self) -> Site:
+        """The site, with a worker that can take a request; `AppUnavailableError` when there is none."""
+        site = await self.loaded()
         await site.supervisor.ready()
         return site if site is self._site else await self.site()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from aos.local.host import jsonc
+from aos.local.host.cors import Cors, read_cors
 from aos.local.host.errors import HostError
 
 DEFAULT_PORT = 7071
@@ -54,6 +55,15 @@ def local_port(app: Path) -> int:
     if not isinstance(port, int) or isinstance(port, bool) or not 0 < port < 65536:
         raise HostError(f"{path}: Host.LocalHttpPort must be a port number")
     return port
+
+
+def local_cors(app: Path) -> Cors:
+    """`Host.CORS` and `Host.CORSCredentials` of local.settings.json; nobody may when they are absent."""
+    path = app / _FILE
+    try:
+        return read_cors(_section(_document(path), "Host", path))
+    except ValueError as error:
+        raise HostError(f"{path}: {error}") from error
 
 
 def worker_count(settings: Mapping[str, str]) -> int:

@@ -4,56 +4,62 @@ import asyncio
 import contextlib
 import itertools
 import json
-import os
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
 from aos.local.host.calls import WorkerLostError
 from aos.local.host.errors import HostError
+from aos.local.host.files import replace_file
 from aos.local.host.functions import Function
 from aos.local.host.retries import Retry, RetryPolicy
-from aos.local.host.schedule import Schedule, is_frequent, parse_schedule
+from aos.local.host.schedule import Schedule, parse_schedule
 from aos.local.host.settings import read_json_object
 from aos.local.host.supervisor import Supervisor
 
 _LONGEST_SLEEP_S = 30.0  # the wall clock may be set or the machine sleep: look again at least this often
 
 
+@dataclass(frozen=True, slots=True)
+class Status:
+    """When a timer last ran (if it did), is due next, and since when that is known."""
+
+    last: datetime | None
+    due: datetime
+    updated: datetime
+
+
 class TimerStatus:
-    """When each timer last ran and is due next, kept in one JSON file that is replaced atomically."""
+    """The timers' statuses, kept in one JSON file that is replaced atomically."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._entries: dict[str, Any] = read_json_object(path) if path.exists() else {}
 
-    def of(self, name: str) -> tuple[datetime | None, datetime | None, datetime | None]:
-        """When the timer last ran, was due next, and was last written down."""
+    def of(self, name: str) -> Status | None:
+        """What is known of a timer."""
         entry = self._entries.get(name)
         if not isinstance(entry, Mapping):
-            return None, None, None
+            return None
         try:
-            last, due, updated = (_moment(entry.get(key)) for key in ("last", "next", "updated"))
-        except ValueError as error:
+            last = entry.get("last")
+            since = entry.get("updated") or last
+            due, updated = (datetime.fromisoformat(str(moment)) for moment in (entry["next"], since))
+            return Status(datetime.fromisoformat(str(last)) if last else None, due, updated)
+        except (KeyError, ValueError) as error:
             raise HostError(f"{self._path}: the entry of {name} is not a timer's status ({error})") from error
-        return last, due, updated
 
-    def put(self, name: str, last: datetime | None, due: datetime, now: datetime) -> None:
+    def put(self, name: str, status: Status) -> None:
         """Write the status down before anything relies on it."""
-        entry = {
-            "last": last.isoformat() if last else None,
-            "next": due.isoformat(),
-            "updated": now.isoformat(),
+        self._entries[name] = {
+            "last": status.last.isoformat() if status.last else None,
+            "next": status.due.isoformat(),
+            "updated": status.updated.isoformat(),
         }
-        self._entries[name] = entry
-        scratch = self._path.with_suffix(".tmp")
         try:
-            with scratch.open("w") as file:
-                json.dump(self._entries, file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            scratch.replace(self._path)
+            replace_file(self._path, json.dumps(self._entries, indent=1))
         except OSError as error:
             raise HostError(f"cannot write {self._path}: {error.strerror}", code=1) from error
 
@@ -62,18 +68,28 @@ class Timers:
     """Every timer of the app."""
 
     def __init__(
-        self, functions: Iterable[Function], path: Path, supervisor: Supervisor, retry: RetryPolicy | None
+        self,
+        functions: Iterable[Function],
+        path: Path,
+        zone: tzinfo,
+        supervisor: Supervisor,
+        retry: RetryPolicy | None,
     ) -> None:
         status, self._paused = TimerStatus(path), asyncio.Event()
         self._supervisor = supervisor
-        self._timers = [
-            Timer(each, status, supervisor, self._paused, each.retry or retry) for each in functions
-        ]
+        self._timers = {
+            each.name: Timer(each, zone, status, supervisor, paused=self._paused, retry=each.retry or retry)
+            for each in functions
+        }
         self._tasks: list[asyncio.Task[None]] = []
+
+    def occasion(self, function: Function) -> bytes:
+        """What a timer function is given when it is run by hand."""
+        return self._timers[function.name].occasion(past_due=False)
 
     def start(self) -> None:
         """Begin to fire."""
-        self._tasks = [self._supervisor.spawn(timer.run()) for timer in self._timers]
+        self._tasks = [self._supervisor.spawn(timer.run()) for timer in self._timers.values()]
 
     def pause(self) -> None:
         """Fire no more; a run under way goes on."""
@@ -92,66 +108,80 @@ class Timer:
     def __init__(
         self,
         function: Function,
+        zone: tzinfo,
         status: TimerStatus,
         supervisor: Supervisor,
+        *,
         paused: asyncio.Event,
         retry: RetryPolicy | None,
     ) -> None:
         self._paused = paused
         self._retry = retry
         self._function = function
-        self._status = status
+        self._zone = zone
+        self._kept = status
         self._supervisor = supervisor
-        self._schedule = _schedule(function)
-        self._monitored = function.properties.get("useMonitor") is not False and not is_frequent(
-            self._schedule, datetime.now(UTC)
+        self._schedule = _schedule(function, zone)
+        self._monitored = (
+            function.properties.get("useMonitor") is not False and not self._schedule.is_frequent
         )
+        self._status = self._fresh(datetime.now(UTC))
 
     async def run(self) -> None:
         """Fire until paused: when overdue, at start if asked for, and on schedule."""
-        due, overdue = self._recall(datetime.now(UTC))
+        overdue = self._recall(datetime.now(UTC))
         if overdue or self._function.properties.get("runOnStartup"):
-            due = await self._fire(due, past_due=overdue)
-        while await self._sleep_until(due):
-            due = await self._fire(due, past_due=False)
+            await self._fire(past_due=overdue)
+        while await self._sleep_until(self._status.due):
+            await self._fire(past_due=False)
 
-    def _recall(self, now: datetime) -> tuple[datetime, bool]:
-        """When the timer is due, and whether that moment was missed while no host ran."""
-        last, due, updated = self._status.of(self._function.name) if self._monitored else (None, None, None)
-        following = self._schedule.next_after(now)
-        since = last or updated
-        if (
-            due is None or since is None or self._schedule.next_after(since) != due
-        ):  # new, or another schedule
-            self._remember(last, following, now)
-            return following, False
-        return due, due < now
-
-    async def _fire(self, due: datetime, *, past_due: bool) -> datetime:
-        """Run the function; returns when it is due next (occurrences meanwhile are skipped)."""
-        started = datetime.now(UTC)
-        following = self._schedule.next_after(started)
-        last, _, _ = self._status.of(self._function.name)
-        payload = {
-            "Schedule": {"AdjustForDST": True},
-            "ScheduleStatus": {"Last": _text(last), "LastUpdated": _text(last), "Next": _text(following)},
+    def occasion(self, *, past_due: bool) -> bytes:
+        """What the function is given: the schedule, its status when that is kept, whether it is late."""
+        status = self._status
+        known = {
+            "Last": self._text(status.last),
+            "LastUpdated": self._text(status.updated if status.last else None),
+            "Next": self._text(status.due),
+        }
+        occasion = {
+            "Schedule": {"AdjustForDST": self._schedule.follows_clock},
+            "ScheduleStatus": known if self._monitored else None,
             "IsPastDue": past_due,
         }
+        return json.dumps(occasion).encode()
+
+    def _fresh(self, now: datetime) -> Status:
+        return Status(None, self._schedule.next_after(now), now)
+
+    def _recall(self, now: datetime) -> bool:
+        """Take up what is known of the timer; whether it was due while no host ran."""
+        known = self._kept.of(self._function.name) if self._monitored else None
+        if known is None:
+            self._remember(self._fresh(now))
+            return False
+        since = known.last or known.updated
+        expected = self._schedule.next_after(since)
+        if known.due != expected:  # the schedule is another: what it would have missed does not count
+            self._remember(self._fresh(now) if expected < now else Status(None, expected, since))
+            return False
+        self._status = known
+        return known.due < now
+
+    async def _fire(self, *, past_due: bool) -> None:
+        """Run the function, and know when it is due next: at once if that passed meanwhile."""
+        started = datetime.now(UTC)
         try:
-            ended = await self._run(json.dumps(payload).encode())
+            ended = await self._run(self.occasion(past_due=past_due))
         except WorkerLostError:
             ended = False
             if not self._paused.is_set():
                 self._supervisor.say(
                     f"timer {self._function.name}: the run was lost with its worker; running it again"
                 )
-                return await self._fire(due, past_due=past_due)
-        if not ended:
-            return due  # still on record as due: the next host makes up for it
-        now = datetime.now(UTC)
-        following = following if following > now else self._schedule.next_after(now)
-        self._remember(started, following, now)
-        return following
+                await self._fire(past_due=past_due)
+                return
+        if ended:  # else it is still on record as due: the next host makes up for it
+            self._remember(Status(started, self._schedule.next_after(started), started))
 
     async def _run(self, payload: bytes) -> bool:
         """Run the function, and again as its retry policy has it; false when it was paused before the end."""
@@ -176,22 +206,18 @@ class Timer:
                 await asyncio.wait_for(self._paused.wait(), min(left, _LONGEST_SLEEP_S))
         return not self._paused.is_set()
 
-    def _remember(self, last: datetime | None, due: datetime, now: datetime) -> None:
+    def _remember(self, status: Status) -> None:
+        self._status = status
         if self._monitored:
-            self._status.put(self._function.name, last, due, now)
+            self._kept.put(self._function.name, status)
+
+    def _text(self, moment: datetime | None) -> str:
+        return moment.astimezone(self._zone).isoformat() if moment else "0001-01-01T00:00:00+00:00"
 
 
-def _schedule(function: Function) -> Schedule:
+def _schedule(function: Function, zone: tzinfo) -> Schedule:
     text = str(function.properties.get("schedule", ""))
     try:
-        return parse_schedule(text)
+        return parse_schedule(text, zone)
     except ValueError as error:
         raise HostError(f"function {function.name}: schedule {text!r}: {error}", code=1) from error
-
-
-def _moment(text: object) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(str(text))
-
-
-def _text(moment: datetime | None) -> str:
-    return moment.isoformat() if moment else "0001-01-01T00:00:00+00:00"

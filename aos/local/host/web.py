@@ -1,67 +1,28 @@
-"""The HTTP front end: routes to functions, streams both ways, and the host's own `/admin`."""
+"""The HTTP front end: routes to functions, streams both ways, and the host's own paths."""
 
 import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
 from aiohttp import web
 
+from aos.local.host.admin import Admin
 from aos.local.host.calls import Call, ResponseHead, WorkerLostError
 from aos.local.host.console import Console
-from aos.local.host.errors import HostError
-from aos.local.host.functions import Function, Trigger
-from aos.local.host.routes import Route, RouteError, compile_route
+from aos.local.host.door import Door
+from aos.local.host.management import PATH as MANAGEMENT
+from aos.local.host.routetable import RESERVED, Match
 from aos.local.host.serving import AppUnavailableError, Serving, Site
 from aos.local.host.throttle import TooBusyError
 
-_RESERVED = ("admin", "runtime")
 _WAIT_FOR_WORKER_S = 30.0
 _EVENT_STREAM = "text/event-stream"
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "upgrade", "server"}
-
-
-class RouteTable:
-    """The routes of the app's HTTP functions, the most specific first."""
-
-    def __init__(self, functions: Iterable[Function], prefix: str) -> None:
-        entries = [
-            (_route(function, prefix), _methods(function), function)
-            for function in functions
-            if function.trigger is Trigger.HTTP and not function.disabled
-        ]
-        self._entries = sorted(entries, key=lambda entry: entry[0].rank)
-
-    def find(self, method: str, raw_path: str) -> tuple[Function, dict[str, str]] | frozenset[str]:
-        """The function and its route parameters; else the methods that the path would allow."""
-        path = raw_path.lstrip("/")
-        allowed: set[str] = set()
-        for route, methods, function in self._entries:
-            values = route.match(path)
-            if values is None:
-                continue
-            if not methods or method in methods:
-                return function, values
-            allowed |= methods
-        return frozenset(allowed)
-
-
-def _route(function: Function, prefix: str) -> Route:
-    template = str(function.properties.get("route") or function.name).strip("/")
-    full = f"{prefix}/{template}" if prefix else template
-    if full.partition("/")[0].lower() in _RESERVED:
-        raise HostError(f"function {function.name}: route {full!r} belongs to the host", code=1)
-    try:
-        return compile_route(full)
-    except RouteError as error:
-        raise HostError(f"function {function.name}: {error}", code=1) from error
-
-
-def _methods(function: Function) -> frozenset[str]:
-    return frozenset(str(method).upper() for method in function.properties.get("methods") or ())
+_CORS = web.RequestKey("cors", dict[str, str])
 
 
 class FrontEnd:
@@ -70,10 +31,12 @@ class FrontEnd:
     def __init__(
         self,
         serving: Serving,
-        admin: Mapping[str, Callable[[], Any]],
+        door: Door,
+        admin: Admin,
         console: Console,
     ) -> None:
         self._serving = serving
+        self._door = door
         self._admin = admin
         self._console = console
         self._server: asyncio.Server | None = None
@@ -109,20 +72,26 @@ class FrontEnd:
         await self._web.shutdown(timeout=0.1)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        cors = self._serving.cors
+        request[_CORS] = cors.headers(request)
         try:
-            return await self._dispatch(request)
+            response = cors.preflight(request) or await self._dispatch(request)
         except ConnectionError:  # the client went away; the function was told
             return web.Response()
         except Exception as error:  # noqa: BLE001 - a fault of the host fails one request, and is seen
             self._console.warn(f"{request.method} {request.path}: {type(error).__name__}: {error}")
-            return _answer(500, "Internal Server Error")
+            response = _answer(500, "Internal Server Error")
+        if not response.prepared:
+            response.headers.update(request[_CORS])
+            response.headers["Server"] = "aos"
+        return response
 
     async def _dispatch(self, request: web.BaseRequest) -> web.StreamResponse:
         if self._stopping:
             return _answer(503, "the host is stopping", {"Connection": "close"})
         raw_path = request.raw_path.partition("?")[0]
-        if raw_path.lstrip("/").partition("/")[0].lower() in _RESERVED:
-            return self._host_route(request.method, raw_path)
+        if raw_path.lstrip("/").partition("/")[0].lower() in RESERVED:
+            return await self._host_route(request, raw_path)
         try:
             async with asyncio.timeout(_WAIT_FOR_WORKER_S):
                 site = await self._serving.site()
@@ -131,15 +100,15 @@ class FrontEnd:
         except AppUnavailableError as error:
             return _answer(503, str(error))
         found = site.table.find(request.method, raw_path)
-        if isinstance(found, frozenset):
-            if found:
-                return _answer(405, headers={"Allow": ", ".join(sorted(found))})
-            return _answer(404)
-        function, parameters = found
+        if not isinstance(found, Match):  # in Azure a method that is not taken is 404 too
+            return _answer(404, f"only {', '.join(sorted(found))} is taken here" if found else "")
+        function = found.entry.function
+        if not self._door.admits(request, found.entry.level, function.name):
+            return _answer(401)
         try:
             async with (
                 site.throttle.place(),
-                site.supervisor.request(function, _head(request, raw_path, parameters)) as call,
+                site.supervisor.request(function, _head(request, raw_path, found.parameters)) as call,
             ):
                 return await self._exchange(request, site, call)
         except TooBusyError:
@@ -147,15 +116,19 @@ class FrontEnd:
         except WorkerLostError as error:
             return _answer(502, str(error))
 
-    def _host_route(self, method: str, raw_path: str) -> web.StreamResponse:
-        answer = self._admin.get(raw_path.rstrip("/").lower())
-        if answer is None:
+    async def _host_route(self, request: web.BaseRequest, raw_path: str) -> web.StreamResponse:
+        path = raw_path.lower()
+        if path == "/admin" or path.startswith("/admin/"):
+            return await self._admin.answer(request, raw_path)
+        if path != MANAGEMENT and not path.startswith(f"{MANAGEMENT}/"):
             return _answer(404)
-        return (
-            web.json_response(answer())
-            if method in ("GET", "HEAD")
-            else _answer(405, headers={"Allow": "GET"})
-        )
+        if not self._door.admits_to_durable(request):
+            return _answer(401)
+        try:
+            site = await self._serving.loaded()
+        except AppUnavailableError as error:
+            return _answer(503, str(error))
+        return await site.management.answer(request, raw_path)
 
     async def _exchange(self, request: web.BaseRequest, site: Site, call: Call) -> web.StreamResponse:
         upload = asyncio.create_task(_upload(request, call)) if request.body_exists else None
@@ -180,6 +153,7 @@ class FrontEnd:
             if name.lower() not in _HOP_BY_HOP:
                 response.headers.add(name, value)
         response.headers["Server"] = "aos"
+        response.headers.update(request[_CORS])
         if response.content_length is None and request.version >= (1, 1) and head.status not in (204, 304):
             response.enable_chunked_encoding()
         task = asyncio.current_task()
@@ -202,7 +176,7 @@ class FrontEnd:
 
 def _answer(status: int, text: str = "", headers: Mapping[str, str] | None = None) -> web.Response:
     """An answer of the host itself."""
-    return web.Response(status=status, text=text or None, headers={"Server": "aos", **(headers or {})})
+    return web.Response(status=status, text=text or None, headers=headers)
 
 
 async def _upload(request: web.BaseRequest, call: Call) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Self
 
 import durabletask.internal.orchestrator_service_pb2 as pb
 import grpc
@@ -45,7 +46,7 @@ class TaskHub(WorkerCalls):
         clock: Clock | None = None,
         retention: timedelta | None = None,
         cache_bytes: int = _CACHE_BYTES,
-    ) -> "TaskHub":
+    ) -> Self:
         """Open or create the hub in the file `path`; `HubError` if that cannot be done.
 
         With a `retention`, instances that ended longer ago are purged. `cache_bytes` bounds the

@@ -98,8 +98,13 @@ async def test_an_app_that_cannot_be_served_whole_is_not_served_at_all(name: str
             "extensions.serviceBus.maxConcurrentCalls must be a whole number",
         ),
         (
-            {"host_json": {"version": "2.0", "extensions": {"durableTask": {"defaultVersion": "1"}}}},
-            "extensions.durableTask.defaultVersion is not supported",
+            {"host_json": {"version": "2.0", "extensions": {"durableTask": {"defaultVersion": 1}}}},
+            "extensions.durableTask.defaultVersion must be a string",
+        ),
+        ({"local.settings_json": {"Host": {"CORS": ["http://a"]}}}, "Host.CORS must be a text"),
+        (
+            {"local.settings_json": {"Values": {"WEBSITE_TIME_ZONE": "Mars/Olympus"}}},
+            "WEBSITE_TIME_ZONE: 'Mars/Olympus' is not a time zone",
         ),
         ({"local.settings_json": "{]"}, "local.settings.json is not valid JSON"),
         ({"local.settings_json": {"IsEncrypted": True, "Values": {}}}, "IsEncrypted"),

@@ -69,13 +69,6 @@ def test_an_unknown_activity_fails_with_its_name_and_those_that_exist(work: Host
     assert "crash_once" in message
 
 
-def test_an_unknown_orchestration_fails_with_its_name(work: HostProcess) -> None:
-    ended = result(work, start(work, "no_such_orchestration"))
-    assert ended["status"] == "FAILED"
-    assert ended["failure"][0] == "FunctionNotFound"
-    assert "'no_such_orchestration'" in ended["failure"][1]
-
-
 def test_an_entity_keeps_its_state_from_call_to_call(work: HostProcess) -> None:
     assert output(work, "counting", "a") == 6
     assert output(work, "counting", "a") == 12

@@ -2,7 +2,9 @@
 
 import pytest
 
+from aos.local.host.functions import functions_of
 from aos.local.host.routes import RouteError, compile_route
+from aos.local.host.routetable import RouteTable
 
 
 @pytest.mark.parametrize(
@@ -35,6 +37,26 @@ from aos.local.host.routes import RouteError, compile_route
         ("{d:datetime}", "2026-01-31", {"d": "2026-01-31"}),
         ("{file}.{kind}", "report.pdf", {"file": "report", "kind": "pdf"}),
         ("v{major:int}/x", "v2/x", {"major": "2"}),
+        ("{n:int}", "1_000", None),
+        ("{n:decimal}", "-1,000.5", {"n": "-1,000.5"}),
+        ("{n:decimal}", "1e5", None),
+        ("{n:double}", "1.5e-3", {"n": "1.5e-3"}),
+        ("{n:double}", "nan", None),
+        ("{d:datetime}", "2016-12-31%207:32pm", {"d": "2016-12-31 7:32pm"}),
+        ("{d:datetime}", "2016-31-12", None),
+        (
+            "{g:guid}",
+            "(0f8fad5b-d9cb-469f-a165-70867728950e)",
+            {"g": "(0f8fad5b-d9cb-469f-a165-70867728950e)"},
+        ),
+        ("{s:regex(^(a|b):(c)$)}", "a:c", {"s": "a:c"}),
+        ("{n:range(1,5)=3}", "", {"n": "3"}),
+        ("a/{b?}/c/{d?}", "a/1/c", {"b": "1"}),
+        ("a/{b?}/c/{d?}", "a/c", None),
+        ("a/{b?}/{c?}", "a", {}),
+        ("{file}.{kind}", "a.b.c", {"file": "a.b", "kind": "c"}),
+        ("{file}.{kind?}", "report", {"file": "report"}),
+        ("{file}.{kind?}", "report.pdf", {"file": "report", "kind": "pdf"}),
         ("{*rest}", "", {}),
         ("{*rest}", "a/b%2Fc/d", {"rest": "a/b/c/d"}),
         ("files/{**rest}", "files", {}),
@@ -60,3 +82,23 @@ def test_routes_sort_from_the_most_to_the_least_specific() -> None:
     in_disorder = [*in_order[4:], *in_order[:4]]
     ranked = sorted(in_disorder, key=lambda template: compile_route(template).rank)
     assert ranked == in_order
+
+
+def table(**routes: str) -> RouteTable:
+    functions = [
+        {"name": name, "id": name, "bindings": [{"type": "httpTrigger", "name": "req", "route": route}]}
+        for name, route in routes.items()
+    ]
+    return RouteTable(functions_of(functions, {}), "api")
+
+
+def test_a_route_that_azure_would_give_to_another_function_is_told() -> None:
+    told = list(table(details="items/{id}", listing="items/list", numbered="items/{id:int}").differences())
+    assert len(told) == 1
+    assert told[0].startswith("routes: in Azure details (/api/items/{id}) would take requests for")
+    assert "listing (/api/items/list), numbered (/api/items/{id:int})" in told[0]
+
+
+def test_routes_that_azure_would_choose_alike_are_not_told() -> None:
+    assert not list(table(a_list="items/list", details="items/{id}", other="things/{id}").differences())
+    assert not list(table(details="items/{id:int}", listing="items/list").differences())

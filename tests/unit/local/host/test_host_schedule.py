@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aos.local.host.schedule import is_frequent, parse_schedule
+from aos.local.host.schedule import parse_schedule, time_zone
 
 START = datetime(2026, 2, 27, 10, 20, 30, 500_000, UTC)  # a Friday
 
@@ -62,12 +62,53 @@ def test_a_schedule_that_makes_no_sense_is_refused(text: str) -> None:
 
 def test_a_day_that_never_comes_is_an_error_instead_of_an_endless_search() -> None:
     with pytest.raises(ValueError, match="never fires"):
-        parse_schedule("0 0 0 31 2 *").next_after(START)
+        parse_schedule("0 0 0 31 2 *")
 
 
-@pytest.mark.parametrize(("text", "frequent"), [("*/30 * * * * *", True), ("0 * * * * *", False)])
+@pytest.mark.parametrize(
+    ("text", "frequent"),
+    [
+        ("*/30 * * * * *", True),
+        ("0 * * * * *", False),
+        ("*/10 * 9 * * *", False),
+        ("00:00:59", True),
+        ("00:01:00", False),
+    ],
+)
 def test_only_schedules_of_a_minute_or_more_keep_a_status(text: str, frequent: bool) -> None:
-    assert is_frequent(parse_schedule(text), START) is frequent
+    assert parse_schedule(text).is_frequent is frequent
+
+
+@pytest.mark.parametrize(
+    ("text", "after", "expected"),
+    [
+        ("0 30 9 * * *", "2026-07-01T00:00-07:00", ["2026-07-01T09:30-07:00"]),
+        ("0 0 0 * * mon", "2026-01-04T20:00-08:00", ["2026-01-05T00:00-08:00"]),
+        # Summer begins: from two to three o'clock is left out.
+        ("0 30 2 * * *", "2026-03-08T00:00-08:00", ["2026-03-08T03:30-07:00", "2026-03-09T02:30-07:00"]),
+        ("0 */30 * * * *", "2026-03-08T01:15-08:00", ["2026-03-08T01:30-08:00", "2026-03-08T03:00-07:00"]),
+        # Summer ends: from one to two o'clock comes twice.
+        ("0 30 1 * * *", "2026-11-01T00:00-07:00", ["2026-11-01T01:30-07:00", "2026-11-02T01:30-08:00"]),
+        ("0 30 1 * * *", "2026-11-01T01:00-08:00", ["2026-11-02T01:30-08:00"]),
+        (
+            "0 */30 * * * *",
+            "2026-11-01T01:30-07:00",
+            ["2026-11-01T01:00-08:00", "2026-11-01T01:30-08:00", "2026-11-01T02:00-08:00"],
+        ),
+    ],
+)
+def test_schedules_follow_the_clock_of_their_time_zone(text: str, after: str, expected: list[str]) -> None:
+    schedule = parse_schedule(text, time_zone("America/Los_Angeles"))
+    moment = datetime.fromisoformat(after)
+    for occurrence in expected:
+        moment = schedule.next_after(moment)
+        assert moment == datetime.fromisoformat(occurrence)
+
+
+@pytest.mark.parametrize("name", ["Mars/Olympus", "../etc/passwd", "Eastern Standard Time"])
+def test_an_unknown_time_zone_is_named(name: str) -> None:
+    with pytest.raises(ValueError, match="is not a time zone such as Europe/Vienna"):
+        time_zone(name)
 
 
 TIMES = st.tuples(st.integers(0, 59), st.integers(0, 59), st.integers(0, 23))

@@ -14,6 +14,7 @@ from aos.local.host.retries import RetryPolicy
 from aos.local.host.settings import local_port, worker_count
 from aos.local.host.throttle import Throttle, TooBusyError
 
+SLEEP = "defaultAsyncRequestSleepTimeMilliseconds"
 EVERY_SECTION = {
     "aggregator": {"batchSize": 1000},
     "concurrency": {"dynamicConcurrencyEnabled": True, "snapshotPersistenceEnabled": True},
@@ -56,8 +57,20 @@ def test_the_reference_documents_settings_are_accepted(tmp_path: Path) -> None:
         ({"http": {"routePrefix": ""}}, "http is not supported here (a setting of Functions 1.x"),
         ({"customHandler": {"description": {}}}, "customHandler is not supported here (custom handlers)"),
         (
-            {"extensions": {"durableTask": {"throwStatusExceptionsOnRaiseEvent": False}}},
-            "throwStatusExceptionsOnRaiseEvent is not supported",
+            {"extensions": {"durableTask": {"notifications": {"eventGrid": {"topicEndpoint": "x"}}}}},
+            "notifications is not supported here (lifecycle notifications through Event Grid)",
+        ),
+        (
+            {"extensions": {"durableTask": {"versionMatchStrategy": "Newest"}}},
+            "versionMatchStrategy: 'Newest' is not one of None, Strict, CurrentOrOlder",
+        ),
+        (
+            {"extensions": {"durableTask": {"overridableExistingInstanceStates": "All"}}},
+            "overridableExistingInstanceStates: 'All' is not one of NonRunningStates, AnyState",
+        ),
+        (
+            {"extensions": {"durableTask": {"httpSettings": {SLEEP: 0}}}},
+            "defaultAsyncRequestSleepTimeMilliseconds must be a whole number of at least 1",
         ),
         ({"logging": {"logLevel": {"Function": "Loud"}}}, "logLevel.Function: 'Loud' is not one of trace, "),
     ],

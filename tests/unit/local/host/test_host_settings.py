@@ -8,9 +8,10 @@ import pytest
 from aos.local.host.broker import connect, connect_default
 from aos.local.host.errors import HostError
 from aos.local.host.functions import Function, Trigger, functions_of
-from aos.local.host.hostjson import HostJson, read_host_json, timespan_s
+from aos.local.host.hostjson import HostJson, read_host_json
+from aos.local.host.jsonsection import timespan_s
+from aos.local.host.routetable import RouteTable
 from aos.local.host.settings import app_settings, substitute
-from aos.local.host.web import RouteTable
 
 OURS = "Endpoint=sb://127.0.0.1:1;UseDevelopmentEmulator=true;"
 

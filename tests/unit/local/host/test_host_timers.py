@@ -7,18 +7,19 @@ from pathlib import Path
 import pytest
 
 from aos.local.host.errors import HostError
-from aos.local.host.timers import TimerStatus
+from aos.local.host.timers import Status, TimerStatus
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 
 def test_a_status_is_read_back_as_it_was_written(tmp_path: Path) -> None:
-    TimerStatus(tmp_path / "timers.json").put("nightly", None, NOON, NOON)
-    TimerStatus(tmp_path / "timers.json").put("hourly", NOON, NOON, NOON)
+    nightly, hourly = Status(None, NOON, NOON), Status(NOON, NOON, NOON)
+    TimerStatus(tmp_path / "timers.json").put("nightly", nightly)
+    TimerStatus(tmp_path / "timers.json").put("hourly", hourly)
     status = TimerStatus(tmp_path / "timers.json")
-    assert status.of("nightly") == (None, NOON, NOON)
-    assert status.of("hourly") == (NOON, NOON, NOON)
-    assert status.of("never seen") == (None, None, None)
+    assert status.of("nightly") == nightly
+    assert status.of("hourly") == hourly
+    assert status.of("never seen") is None
     assert [path.name for path in tmp_path.iterdir()] == ["timers.json"]
 
 
