@@ -7,12 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import azure.functions as func
-from azurefunctions.extensions.http.fastapi import Request, Response
+from azurefunctions.extensions.http.fastapi import Request, Response, web
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
 from aos.api.app import create_app
 from aos.functions.process import engine, system
+
+# In Azure the extension answers in front of every function. Its own /docs, /redoc and /openapi.json would
+# hide ours, and leave the invocation behind each of them waiting for a request that never comes.
+web.FastAPI = functools.partial(FastAPI, openapi_url=None)
 
 blueprint = func.Blueprint()
 
