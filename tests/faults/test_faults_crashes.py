@@ -1,7 +1,8 @@
 """AOS is killed at every failpoint, started on the same data, and must finish what it had begun.
 
 The seed chooses at which passage, on which side of it, who dies and whether the run is one that fails
-and compensates. `LAB_SEED=n` repeats a choice; with `AOS_TEST_SOAK` set, many seeds are tried.
+and compensates. `LAB_SEED=n` repeats a choice; with `AOS_TEST_SOAK` set, many seeds are tried, which follow
+from `SOAK_SEED`.
 """
 
 import os
@@ -17,7 +18,7 @@ from lab_stack import ENDED, Stack, facts_of, unknown_effect
 # This seed strikes after claim, act, settle, result, ring, complete, append, dispatch, reserve, begin
 # and end, and spreads who dies and which runs compensate.
 SEED = int(os.environ.get("LAB_SEED", "12169"))
-ROUNDS = 12 if os.environ.get("AOS_TEST_SOAK") else 1
+ROUNDS = 6 if os.environ.get("AOS_TEST_SOAK") else 1
 SIDES = ("before", "after")
 
 # How often an order passes each failpoint, at the least.
@@ -44,6 +45,13 @@ class Crash:
     fails: bool
 
 
+def seed_of(round_: int) -> int:
+    if round_ == 0:
+        return SEED
+    soak_seed = os.environ.get("SOAK_SEED") or secrets.token_hex(4)
+    return random.Random(f"lab {soak_seed} {round_}").getrandbits(32)
+
+
 def crash_at(name: str, seed: int) -> Crash:
     choice = random.Random(f"{seed} {name}")  # a text: the same in every process
     side = choice.choice(ONE_SIDED.get(name, SIDES))
@@ -57,7 +65,7 @@ def crash_at(name: str, seed: int) -> Crash:
 async def test_an_order_that_is_killed_anywhere_finishes_with_each_effect_once(
     stack: Stack, name: str, round_: int
 ) -> None:
-    seed = SEED if round_ == 0 else secrets.randbelow(2**32)
+    seed = seed_of(round_)
     crash = crash_at(name, seed)
     print(f"LAB_SEED={seed}: {crash}")
     await order_through(stack, crash)
@@ -68,7 +76,7 @@ async def test_an_order_that_is_killed_anywhere_finishes_with_each_effect_once(
 async def test_a_transfer_that_is_killed_anywhere_is_made_once_or_left_to_the_operator(
     stack: Stack, name: str, round_: int
 ) -> None:
-    seed = SEED if round_ == 0 else secrets.randbelow(2**32)
+    seed = seed_of(round_)
     crash = replace(crash_at(name, seed), passage=1)
     print(f"LAB_SEED={seed}: {crash}")
     await transfer_through(stack, crash)
