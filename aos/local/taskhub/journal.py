@@ -5,6 +5,7 @@ Groups are written in the order in which they were made, each while the next one
 """
 
 import asyncio
+import logging
 import queue
 import sqlite3
 import threading
@@ -13,6 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 from aos.local.taskhub.schema import HISTORY, TABLES, Table
+
+_log = logging.getLogger(__name__)
 
 Row = tuple[Any, ...]
 
@@ -208,15 +211,25 @@ class Journal:
             for table, rows in group.rows.items():
                 self._upsert(table, list(rows.values()))
             execute("COMMIT")
-            if group.shrink:
-                (free,) = execute("PRAGMA freelist_count").fetchone()
-                execute(f"PRAGMA incremental_vacuum({_PAGES_SHRUNK})").fetchall()
-                # Counted down: pages that later work frees are for later work to use.
-                group.shrink = max(min(group.shrink, free) - _PAGES_SHRUNK, 0)
         except BaseException:
             if self._connection.in_transaction:
                 execute("ROLLBACK")
             raise
+        if group.shrink:
+            group.shrink = self._shrink(group.shrink)
+
+    def _shrink(self, pages: int) -> int:
+        """Give up to so many free pages back, some now; how many are left to give."""
+        execute = self._connection.execute
+        try:
+            (free,) = execute("PRAGMA freelist_count").fetchone()
+            execute(f"PRAGMA incremental_vacuum({_PAGES_SHRUNK})").fetchall()
+        except sqlite3.Error as error:
+            # The group itself is on disk: nobody who waits for it is to hear of this.
+            _log.warning("the free space of the database stays in its file: %s", error)
+            return 0
+        # Counted down: pages that later work frees are for later work to use.
+        return max(min(pages, free) - _PAGES_SHRUNK, 0)
 
     def _delete(self, table: Table, keys: list[Any]) -> None:
         for count, chunk in _chunks(keys):

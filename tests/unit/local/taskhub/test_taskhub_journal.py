@@ -109,6 +109,22 @@ async def test_a_failed_write_fails_all_who_wait_and_what_came_after_it(files: F
     assert files.entities() == {"before": "1", "small": "1"}
 
 
+async def test_a_group_that_is_written_counts_though_the_file_cannot_be_shrunk(
+    files: Files, caplog: pytest.LogCaptureFixture
+) -> None:
+    def forbid_shrinking(action: int, subject: str | None, *_: object) -> int:
+        shrinks = action == sqlite3.SQLITE_PRAGMA and subject == "incremental_vacuum"
+        return sqlite3.SQLITE_DENY if shrinks else sqlite3.SQLITE_OK
+
+    files.writing.set_authorizer(forbid_shrinking)
+    files.put("kept", "1")
+    files.journal.shrink()
+    await files.journal.flushed()
+    assert files.entities() == {"kept": "1"}
+    assert not files.failures
+    assert "stays in its file" in caplog.text
+
+
 async def test_a_group_thrown_away_is_never_written(files: Files) -> None:
     files.put("half", "1")
     waiting = files.journal.flushed()
