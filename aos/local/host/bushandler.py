@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 from aos.local.host.busentities import is_batch
 from aos.local.host.busmessages import batch_body, batch_metadata, trigger_metadata, whole_message
@@ -25,13 +26,11 @@ class BusHandler:
         settlements: Settlements,
     ) -> None:
         self.entity = entity
-        self.settings = settings
+        self.settings = _own(function, settings)
         self.supervisor = supervisor
         self._settlements = settlements
         self._function = function
         self._batch = is_batch(function)
-        chosen = function.properties.get("autoCompleteMessages", function.properties.get("autoComplete"))
-        self._auto_complete = settings.auto_complete if chosen is None else bool(chosen)
 
     async def handle(self, receiver: Receiver, messages: Sequence[ReceivedMessage]) -> None:
         """Run the function for the messages (one, unless it takes batches) and settle what it did not."""
@@ -42,7 +41,7 @@ class BusHandler:
                 failed = True
         if failed:
             await self.settle(list(unsettled.values()), receiver.abandon)
-        elif self._auto_complete:
+        elif self.settings.auto_complete:
             await self.settle(list(unsettled.values()), receiver.complete)
 
     async def settle(
@@ -77,3 +76,16 @@ class BusHandler:
             self.say(message, "its lock was lost before it was settled")
         except BrokerError as error:
             self.say(message, f"it could not be settled ({error})")
+
+
+def _own(function: Function, settings: BusSettings) -> BusSettings:
+    """The settings, with those that the trigger has for itself."""
+    properties = function.properties
+    completes = properties.get("autoCompleteMessages", properties.get("autoComplete"))
+    most = int(properties.get("maxMessageBatchSize") or settings.max_batch)
+    return replace(
+        settings,
+        auto_complete=settings.auto_complete if completes is None else str(completes).lower() == "true",
+        max_batch=most,
+        min_batch=min(settings.min_batch, most),
+    )

@@ -113,16 +113,19 @@ def _refusals(entry: Mapping[str, Any]) -> Iterable[str]:
         elif (kind, direction) not in _OTHER_BINDINGS:
             yield f"{label} ({direction}) is not supported"
         if kind == Trigger.BUS.lower() or is_bus_output(binding):
-            yield from (f"{label} {problem}" for problem in _entity_problems(binding))
+            yield from (f"{label} {problem}" for problem in _bus_problems(binding))
 
 
-def _entity_problems(binding: Mapping[str, Any]) -> Iterable[str]:
-    """What is wrong with the names of a queue, topic or subscription in a Service Bus binding."""
+def _bus_problems(binding: Mapping[str, Any]) -> Iterable[str]:
+    """What is wrong with a Service Bus binding: with the names in it, above all."""
     queue, topic = binding.get("queueName"), binding.get("topicName")
     needs_subscription = bool(topic) and not is_bus_output(binding)
     if bool(queue) == bool(topic) or (needs_subscription and not binding.get("subscriptionName")):
         needed = "a topic" if is_bus_output(binding) else "a topic and its subscription"
         yield f"must name either a queue or {needed}"
+    most = binding.get("maxMessageBatchSize")
+    if most is not None and (not str(most).isdecimal() or int(most) < 1):
+        yield f"has a maxMessageBatchSize of {most!r}: it must be a whole number of at least 1"
     for name in (queue, topic, binding.get("subscriptionName")):
         if isinstance(name, str) and "{" in name:
             yield f"names {name!r}: binding expressions are not supported"

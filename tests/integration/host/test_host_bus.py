@@ -183,9 +183,9 @@ def test_a_batch_that_fails_or_loses_its_worker_comes_back_whole(bus: HostProces
     until(lambda: "piled crash once:2 c2:2" in bus.trace, "the second attempt")
 
 
-def test_a_batch_may_be_of_bytes(bus: HostProcess, client: BusClient) -> None:
+def test_a_batch_may_be_of_bytes_and_have_a_size_of_its_own(bus: HostProcess, client: BusClient) -> None:
     client.send("raw-piles", b"\xff\x00", b"")
-    assert bus.wait_for_trace("raw-pile") == ["raw-pile ff00 "]
+    assert bus.wait_for_trace("raw-pile", 2) == ["raw-pile ff00", "raw-pile "]
 
 
 def test_a_batch_of_sessions_is_of_one_session_in_order(bus: HostProcess, client: BusClient) -> None:

@@ -182,6 +182,9 @@ def described(**extra: object) -> dict[str, object]:
     }
 
 
+NO_BATCH = {"cardinality": "MANY", "maxMessageBatchSize": 0}
+
+
 def sending(output: dict[str, str]) -> dict[str, object]:
     trigger = {"type": "httpTrigger", "name": "req", "route": "r"}
     return described(bindings=[trigger, {"type": "serviceBus", "direction": "OUT", **output}])
@@ -226,6 +229,10 @@ def sending(output: dict[str, str]) -> dict[str, object]:
         (
             sending({"name": "o", "queueName": "q-{id}"}),
             "binding 'o' of type serviceBus names 'q-{id}': binding expressions are not supported",
+        ),
+        (
+            described(bindings=[{"type": "serviceBusTrigger", "name": "m", "queueName": "q", **NO_BATCH}]),
+            "has a maxMessageBatchSize of 0: it must be a whole number of at least 1",
         ),
         (sending({"name": "req", "queueName": "q"}), "function f: 2 bindings are called 'req'"),
     ],

@@ -148,6 +148,7 @@ def pile(messages: List[func.ServiceBusMessage]) -> None:  # noqa: UP006
     connection=BUS,
     cardinality="many",
     data_type=func.DataType.BINARY,
+    max_message_batch_size=1,
 )
 def raw_pile(messages: List[func.ServiceBusMessage]) -> None:  # noqa: UP006
     trace("raw-pile", *[message.get_body().hex() for message in messages])
