@@ -222,7 +222,7 @@ class Journal:
         """Give up to so many free pages back, some now; how many are left to give."""
         execute = self._connection.execute
         try:
-            (free,) = execute("PRAGMA freelist_count").fetchone()
+            free: int = execute("PRAGMA freelist_count").fetchone()[0]
             execute(f"PRAGMA incremental_vacuum({_PAGES_SHRUNK})").fetchall()
         except sqlite3.Error as error:
             # The group itself is on disk: nobody who waits for it is to hear of this.
