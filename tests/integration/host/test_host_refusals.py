@@ -35,6 +35,13 @@ BAD_APPS = {
         WORKING + "@app.route(route='two')\ndef two(request: str) -> str:\n    return ''\n",
         ["cannot load the two function", "request"],
     ),
+    "retry": (
+        WORKING
+        + "@app.timer_trigger('t', schedule='0 0 * * * *')\n"
+        + "@app.retry(strategy='fixed_delay', max_retry_count='3', delay_interval='10s')\n"
+        + "def tick(t: func.TimerRequest) -> None: ...\n",
+        ["function tick: ValueError: time data '10s' does not match format '%H:%M:%S'"],
+    ),
     "bindings": (
         WORKING
         + "@app.queue_trigger(arg_name='message', queue_name='q', connection='C')\n"

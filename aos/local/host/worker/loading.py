@@ -141,9 +141,11 @@ def _reason(error: Exception, app: Path) -> str:
 
 
 def _function_being_checked(error: Exception) -> str | None:
-    """The function whose signature the library could not make sense of."""
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return next((str(frame.f_locals["func_name"]) for frame in frames if "func_name" in frame.f_locals), None)
+    """The function whose signature or retry policy the library could not make sense of."""
+    frames = [frame.f_locals for frame, _ in traceback.walk_tb(error.__traceback__)]
+    named = (str(frame["func_name"]) for frame in frames if "func_name" in frame)
+    retried = (each["indexed_function"] for each in frames if "indexed_function" in each and "retry" in each)
+    return next(named, next((str(function.get_function_name()) for function in retried), None))
 
 
 def _remedy(error: Exception) -> str:
