@@ -1,6 +1,7 @@
 #!/bin/sh
 # After the deployment: where AOS is, the first API key, and what to try. azd gives its outputs as environment.
 set -eu
+cd "$(dirname "$0")/../.."
 
 url=$DEPLOYED_URL
 echo
