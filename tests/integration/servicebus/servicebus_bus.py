@@ -34,6 +34,8 @@ QUEUES: dict[str, dict[str, Any]] = {
     "closed": {"Status": "Disabled"},
     "closing": {"ForwardTo": "closed"},
     "small": {"MaxSizeInMegabytes": 1},
+    "quick": {"LockDuration": "PT2S"},
+    "talks": {"RequiresSession": True, "LockDuration": "PT2S"},
 }
 
 SQL = "colour = 'red' AND quantity > 5"
@@ -64,7 +66,9 @@ TOPICS = (
             {"Name": "all"},
         ],
     },
+    {"Name": "chats", "Subscriptions": [{"Name": "rooms", "Properties": {"RequiresSession": True}}]},
     {"Name": "ruled", "Subscriptions": [{"Name": "changing"}]},
+    {"Name": "acted", "Subscriptions": [{"Name": "acting"}]},
     {
         "Name": "news",
         "Properties": {"RequiresDuplicateDetection": True},

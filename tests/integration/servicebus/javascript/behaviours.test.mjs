@@ -1,9 +1,8 @@
 // The JavaScript client on the local broker; run by node --test with the connection string in the environment.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { ServiceBusClient } from "@azure/service-bus";
+import { client, receive } from "./client.mjs";
 
-const client = new ServiceBusClient(process.env.SERVICEBUS_CONNECTION_STRING, { retryOptions: { maxRetries: 0 } });
 let sender;
 let receiver;
 before(() => {
@@ -11,16 +10,6 @@ before(() => {
   receiver = client.createReceiver("plain");
 });
 after(() => client.close());
-
-async function receive(from, count) {
-  const messages = [];
-  while (messages.length < count) {
-    const more = await from.receiveMessages(count - messages.length, { maxWaitTimeInMs: 5000 });
-    assert.notEqual(more.length, 0, "a message is missing");
-    messages.push(...more);
-  }
-  return messages;
-}
 
 test("a message arrives with its properties, is renewed and completed", async () => {
   const applicationProperties = { number: 1, text: "ü", flag: true };
@@ -93,6 +82,63 @@ test("a scheduled message is peeked and cancelled", async () => {
   assert.equal((await receiver.peekMessages(1, { fromSequenceNumber: number })).length, 0);
 });
 
+test("many messages are scheduled at once, and some of them cancelled", async () => {
+  const own = client.createReceiver("fleeting", { receiveMode: "receiveAndDelete" });
+  const to = client.createSender("fleeting");
+  const bodies = ["first", "second", "third"].map((body) => ({ body }));
+  const numbers = await to.scheduleMessages(bodies, new Date(Date.now() + 1000));
+  await to.cancelScheduledMessages([numbers[0], numbers[2]]);
+  await assert.rejects(to.cancelScheduledMessages([numbers[0]]), { code: "MessageNotFound" });
+  const [message] = await receive(own, 1);
+  assert.equal(message.body, "second");
+  await own.close();
+});
+
+test("a batch takes no more than its limit, and is refused above it", async () => {
+  const batch = await sender.createMessageBatch();
+  assert.equal(batch.maxSizeInBytes, 256 * 1024);
+  const body = "x".repeat(100_000);
+  assert.deepEqual([1, 2, 3].map(() => batch.tryAddMessage({ body })), [true, true, false]);
+  const own = client.createReceiver("unread", { receiveMode: "receiveAndDelete" });
+  const to = client.createSender("unread");
+  await to.sendMessages(batch);
+  await assert.rejects(to.sendMessages([{ body }, { body }, { body }]), { code: "MessageSizeExceeded" });
+  assert.deepEqual((await receive(own, 2)).map((message) => message.body), [body, body]);
+  assert.equal((await own.peekMessages(1)).length, 0);
+});
+
+test("a message id is accepted once", async () => {
+  await client.createSender("unique").sendMessages([{ body: 1, messageId: "a" }, { body: 2, messageId: "b" }]);
+  await client.createSender("unique").sendMessages({ body: 3, messageId: "a" });
+  const own = client.createReceiver("unique", { receiveMode: "receiveAndDelete" });
+  assert.deepEqual((await receive(own, 2)).map((message) => message.body), [1, 2]);
+  assert.equal((await own.peekMessages(1)).length, 0);
+});
+
+test("messages are peeked in pages, those of a subscription and of dead letters too", async () => {
+  const to = client.createSender("failures");
+  await to.sendMessages(["a", "b", "c"].map((body) => ({ body })));
+  const own = client.createReceiver("failures", "all");
+  const pages = [await own.peekMessages(2), await own.peekMessages(2), await own.peekMessages(2)];
+  assert.deepEqual(pages.map((page) => page.map((message) => message.body)), [["a", "b"], ["c"], []]);
+  const [first, ...others] = await receive(own, 3);
+  await own.deadLetterMessage(first, { deadLetterReason: "why" });
+  for (const message of others) await own.completeMessage(message);
+  const grave = client.createReceiver("failures", "all", { subQueueType: "deadLetter" });
+  const [peeked] = await grave.peekMessages(9);
+  assert.deepEqual([peeked.body, peeked.deadLetterReason], ["a", "why"]);
+  const [dead] = await receive(grave, 1);
+  await grave.completeMessage(dead);
+});
+
+test("a full queue and a disabled one have their own errors", async () => {
+  const body = "x".repeat(250_000);
+  const to = client.createSender("small");
+  for (let count = 0; count < 4; count++) await to.sendMessages({ body });
+  await assert.rejects(to.sendMessages({ body }), { code: "QuotaExceeded" });
+  await assert.rejects(client.createSender("closed").sendMessages({ body: 1 }), { code: "MessagingEntityDisabled" });
+});
+
 test("what is too large or unknown has its own error", async () => {
   await assert.rejects(sender.sendMessages({ body: "x".repeat(300_000) }), { code: "MessageSizeExceeded" });
   const nowhere = client.createReceiver("nowhere");
@@ -127,6 +173,18 @@ test("the next session is accepted, held, and keeps its state", async () => {
   const messages = await receive(held, 2);
   assert.deepEqual(messages.map((message) => message.body), ["one", "two"]);
   for (const message of messages) await held.completeMessage(message);
+});
+
+test("a rule with an action changes what comes by it", async () => {
+  const manager = client.createRuleManager("acted", "acting");
+  await manager.deleteRule("$Default");
+  await manager.createRule("acts", { sqlExpression: "1=1" }, { sqlExpression: "SET size = size + 1; SET sys.Label = 'l'" });
+  for await (const rule of manager.listRules()) {
+    assert.deepEqual([rule.name, rule.action.sqlExpression], ["acts", "SET size = size + 1; SET sys.Label = 'l'"]);
+  }
+  await client.createSender("acted").sendMessages({ body: "b", applicationProperties: { size: 1 } });
+  const [message] = await receive(client.createReceiver("acted", "acting", { receiveMode: "receiveAndDelete" }), 1);
+  assert.deepEqual([message.subject, message.applicationProperties], ["l", { size: 2, RuleName: "acts" }]);
 });
 
 test("a subscription gets what its rules match", async () => {
