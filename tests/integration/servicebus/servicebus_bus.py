@@ -34,8 +34,8 @@ QUEUES: dict[str, dict[str, Any]] = {
     "closed": {"Status": "Disabled"},
     "closing": {"ForwardTo": "closed"},
     "small": {"MaxSizeInMegabytes": 1},
-    "quick": {"LockDuration": "PT2S"},
-    "talks": {"RequiresSession": True, "LockDuration": "PT2S"},
+    "quick": {"LockDuration": "PT5S"},
+    "talks": {"RequiresSession": True, "LockDuration": "PT5S"},
 }
 
 SQL = "colour = 'red' AND quantity > 5"

@@ -1,4 +1,4 @@
-// Sessions and lock renewal as the JavaScript client sees them, in real time: locks last two seconds here.
+// Sessions and lock renewal as the JavaScript client sees them, in real time: locks last five seconds here.
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
@@ -48,7 +48,7 @@ describe("sessions", { concurrency: true }, () => {
     await client.createSender("talks").sendMessages({ body: "x", sessionId: "lost" });
     const loser = await client.acceptSession("talks", "lost", unrenewed);
     const [message] = await receive(loser, 1);
-    await setTimeout(2500);
+    await setTimeout(5500);
     await assert.rejects(loser.completeMessage(message), { code: "SessionLockLost" });
     const finder = await client.acceptSession("talks", "lost", unrenewed);
     await assert.rejects(loser.setSessionState("mine"));
@@ -65,7 +65,7 @@ describe("sessions", { concurrency: true }, () => {
     await new Promise((done, failed) => {
       held.subscribe({
         processMessage: async (message) => {
-          await setTimeout(message.body === "a" ? 2500 : 0);
+          await setTimeout(message.body === "a" ? 6000 : 0);
           got.push([message.body, message.deliveryCount]);
           if (got.length === 2) done();
         },
@@ -83,7 +83,7 @@ describe("sessions", { concurrency: true }, () => {
     await new Promise((done, failed) => {
       own.subscribe({
         processMessage: async (message) => {
-          await setTimeout(message.body === "slow" ? 2500 : 0);
+          await setTimeout(message.body === "slow" ? 6000 : 0);
           got.push([message.body, message.deliveryCount]);
           if (got.length === 2) done();
         },
