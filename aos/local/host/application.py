@@ -143,6 +143,7 @@ class Application:
             functions=self.functions,
             route_prefix=host_json.route_prefix,
             table=table,
+            homepage=self._settings.get("AzureWebJobsDisableHomepage", "").lower() != "true",
             headers=host_json.response_headers,
             throttle=Throttle(host_json.max_outstanding_requests, host_json.max_concurrent_requests),
             cors=self._cors,
@@ -152,10 +153,11 @@ class Application:
 
     def _client_rules(self) -> ClientRules:
         durable = self.host_json.durable
+        known = frozenset(
+            each.durable_name.lower() for each in self._active() if each.trigger is Trigger.ORCHESTRATION
+        )
         return ClientRules(
-            orchestrators=frozenset(
-                each.durable_name.lower() for each in self._active() if each.trigger is Trigger.ORCHESTRATION
-            ),
+            orchestrators=None if durable.filters_work else known,
             default_version=durable.versions.default,
             replaces_running=durable.replaces_running,
             events_must_arrive=durable.events_must_arrive,

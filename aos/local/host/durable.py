@@ -54,6 +54,7 @@ class DurablePump:
 
     async def _take(self) -> None:
         request = pb.GetWorkItemsRequest(
+            workItemFilters=self._filters() if self._settings.filters_work else None,
             maxConcurrentOrchestrationWorkItems=self._settings.orchestrators,
             maxConcurrentActivityWorkItems=self._settings.activities,
             maxConcurrentEntityWorkItems=self._settings.entities,
@@ -70,6 +71,19 @@ class DurablePump:
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
                 await self._supervisor.ready()
+
+    def _filters(self) -> pb.WorkItemFilters:
+        """Only work for functions that this app has; the rest waits for an app that has them."""
+        filters = pb.WorkItemFilters()
+        for function in self._functions.values():
+            match function.trigger:
+                case Trigger.ORCHESTRATION:
+                    filters.orchestrations.add(name=function.durable_name)
+                case Trigger.ACTIVITY:
+                    filters.activities.add(name=function.durable_name)
+                case Trigger.ENTITY:
+                    filters.entities.add(name=function.durable_name.lower())
+        return filters
 
     async def _work(self, item: pb.WorkItem) -> None:
         kind = item.WhichOneof("request")
@@ -98,8 +112,10 @@ class DurablePump:
         failure = result.failure or _parse(result.body, response)
         if failure is not None:
             response = _failed_orchestration(failure)
-        elif self._settings.versions.default:
-            _complete_versions(response, self._settings.versions.default)
+        else:
+            self._tell_end(started.name, request.instanceId, response)
+            if self._settings.versions.default:
+                _complete_versions(response, self._settings.versions.default)
         response.instanceId = request.instanceId
         response.completionToken = token
         await self._hub.complete_orchestrator(response)
@@ -113,6 +129,15 @@ class DurablePump:
         if versions.failure is FailureStrategy.FAIL:
             return Result(failure=Failure(VERSION_MISMATCH, mismatch))
         return REJECTED
+
+    def _tell_end(self, name: str, instance_id: str, response: pb.OrchestratorResponse) -> None:
+        """Say that an orchestration fails: its function did not, it only told the SDK's answer."""
+        for action in response.actions:
+            end = action.completeOrchestration
+            if end.orchestrationStatus == pb.ORCHESTRATION_STATUS_FAILED:
+                self._supervisor.say(
+                    f"orchestration {instance_id} of {name} failed: {_line(end.failureDetails)}"
+                )
 
     async def _act(self, request: pb.ActivityRequest, token: str) -> None:
         body = (request.input.value if request.HasField("input") else "null").encode()
@@ -138,6 +163,13 @@ class DurablePump:
         failure = result.failure or _parse(result.body, response)
         if failure is not None:
             response = _failed_operations(request, failure)
+        else:
+            for operation, outcome in zip(request.operations, response.results, strict=False):
+                if outcome.HasField("failure"):
+                    reason = _line(outcome.failure.failureDetails)
+                    self._supervisor.say(
+                        f"operation {operation.operation} of entity {request.instanceId} failed: {reason}"
+                    )
         response.completionToken = token
         await self._hub.complete_entity(response)
 
@@ -177,6 +209,11 @@ def failure_details(failure: Failure) -> pb.TaskFailureDetails:
         stackTrace={"value": failure.trace},
         isNonRetriable=failure.type == UNKNOWN_FUNCTION,
     )
+
+
+def _line(details: pb.TaskFailureDetails) -> str:
+    """A failure as it is told to people: without the type's module."""
+    return f"{details.errorType.rpartition('.')[2]}: {details.errorMessage}"
 
 
 def _parse(body: bytes, response: Message) -> Failure | None:

@@ -21,7 +21,8 @@ class DurableSettings:
     """`extensions.durableTask`: the hub's name, how much may run at once, and what clients may do.
 
     `events_must_arrive` is throwStatusExceptionsOnRaiseEvent; `http_poll_s` is how long a durable HTTP call
-    waits between polls where the answer does not say (`None`: as long as the SDK does).
+    waits between polls where the answer does not say (`None`: as long as the SDK does). `filters_work` is
+    workItemFilteringEnabled: work for functions that the app does not have is left waiting.
     """
 
     hub_name: str = "TestHubName"
@@ -34,6 +35,7 @@ class DurableSettings:
     events_must_arrive: bool | None = None
     http_poll_s: float | None = None
     use_forwarded_host: bool = False
+    filters_work: bool = False
 
 
 class Overridable(enum.StrEnum):
@@ -63,6 +65,7 @@ def durable_settings(section: Section, settings: Mapping[str, str]) -> DurableSe
         ),
         http_poll_s=_http_poll(section.section("httpSettings")),
         use_forwarded_host=section.section("httpSettings").flag("useForwardedHost", False),
+        filters_work=section.section("storageProvider").flag("workItemFilteringEnabled", False),
     )
 
 

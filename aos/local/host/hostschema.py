@@ -41,11 +41,13 @@ _DURABLE: Mapping[str, Tree] = {
     "maxConcurrentOrchestratorFunctions": _YES,
     "maxConcurrentEntityFunctions": _YES,
     "maxGrpcMessageSizeInBytes": _YES,
-    "storageProvider": _NO,  # whichever it names, the hub is the local one
+    # Whichever provider it names, the hub is the local one.
+    "storageProvider": {"workItemFilteringEnabled": _YES, ANY: _NO},
     "azureStorageConnectionStringName": _NO,
     "connectionName": _NO,
     "partitionCount": _NO,
     "controlQueueBatchSize": _NO,
+    "controlQueueBufferThreshold": _NO,
     "controlQueueVisibilityTimeout": _NO,
     "workItemQueueVisibilityTimeout": _NO,
     "trackingStoreConnectionStringName": _NO,

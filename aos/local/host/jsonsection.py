@@ -9,6 +9,7 @@ from typing import Any
 from aos.local.host.errors import HostError
 
 _TIMESPAN = re.compile(r"(?:(\d+)\.)?(\d{1,2}):(\d{2}):(\d{2})(?:\.(\d{1,7}))?")
+_INTEGER = re.compile(r"-?\d{1,18}")
 _ENDLESS = ("-1", "-00:00:00.0010000", "-00:00:00.001")  # .NET's Timeout.InfiniteTimeSpan
 
 
@@ -20,6 +21,15 @@ def timespan_s(text: str) -> float | None:
     days, hours, minutes, seconds, fraction = match.groups()
     whole = ((int(days or 0) * 24 + int(hours)) * 60 + int(minutes)) * 60 + int(seconds)
     return whole + float(f"0.{fraction or 0}")
+
+
+def _read(value: Any, kind: type) -> Any:
+    """A number or a truth value that is written as text, which all values are to .NET's configuration."""
+    if kind is int and isinstance(value, str) and _INTEGER.fullmatch(value):
+        return int(value)
+    if kind is bool and isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    return value
 
 
 class Section:
@@ -98,6 +108,7 @@ class Section:
         value = self._values.get(name)
         if value is None:
             return default
+        value = _read(value, kind)
         if not isinstance(value, kind):
             raise HostError(f"{self._name(name)} must be {what}")
         return value

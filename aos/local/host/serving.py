@@ -20,7 +20,8 @@ class AppUnavailableError(Exception):
 class Site:
     """One version of the app as HTTP sees it.
 
-    `headers` go with every response of its functions; `run_by_hand` runs one that is not called by HTTP
+    `homepage` answers a request for the root that no function takes. `headers` go with every response of
+    its functions; `run_by_hand` runs one that is not called by HTTP
     with an input, and does not wait for its end (`BadRequest` when it cannot be run so).
     """
 
@@ -28,6 +29,7 @@ class Site:
     functions: Sequence[Function]
     route_prefix: str
     table: RouteTable
+    homepage: bool
     headers: Mapping[str, str]
     throttle: Throttle
     cors: Cors

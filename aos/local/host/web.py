@@ -22,6 +22,7 @@ from aos.local.host.throttle import TooBusyError
 _WAIT_FOR_WORKER_S = 30.0
 _EVENT_STREAM = "text/event-stream"
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "upgrade", "server"}
+_HOMEPAGE = "This Functions app is up and running.\n"
 _CORS = web.RequestKey("cors", dict[str, str])
 
 
@@ -101,6 +102,8 @@ class FrontEnd:
             return _answer(503, str(error))
         found = site.table.find(request.method, raw_path)
         if not isinstance(found, Match):  # in Azure a method that is not taken is 404 too
+            if raw_path == "/":
+                return _answer(200, _HOMEPAGE) if site.homepage else _answer(204)
             return _answer(404, f"only {', '.join(sorted(found))} is taken here" if found else "")
         function = found.entry.function
         if not self._door.admits(request, found.entry.level, function.name):

@@ -29,7 +29,7 @@ def classic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostProcess]:
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostProcess]:
-    env = {"JOBS_QUEUE": "jobs", "TICK": "*/2 * * * * *"}
+    env = {"JOBS_QUEUE": "jobs", "TICK": "*/2 * * * * *", "AzureWebJobsDisableHomepage": "true"}
     host = HostProcess(APPS / "work", tmp_path_factory.mktemp("work"), "--grace", "1", env=env).ready()
     yield host
     host.stop()

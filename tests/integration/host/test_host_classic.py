@@ -36,6 +36,11 @@ def test_a_classic_function_that_raises_is_500_and_verbose_shows_its_own_traceba
     assert "native_invocation" not in classic.log
 
 
+def test_the_root_says_that_the_app_is_up(classic: HostProcess) -> None:
+    assert classic.http.get("/").status_code == 200
+    assert classic.http.get("/nothing").status_code == 404
+
+
 def test_the_default_route_prefix_is_api(classic: HostProcess) -> None:
     assert classic.http.get("/text").status_code == 404
 

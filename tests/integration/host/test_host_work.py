@@ -3,9 +3,10 @@
 import json
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
-from host_process import HostProcess
+from host_process import APPS, HostProcess
 
 
 def start(host: HostProcess, name: str, given: Any = None, **query: str) -> str:
@@ -67,6 +68,31 @@ def test_an_unknown_activity_fails_with_its_name_and_those_that_exist(work: Host
     assert kind == "FunctionNotFound"
     assert "'no_such_activity'" in message
     assert "crash_once" in message
+
+
+def test_the_root_says_nothing_where_the_homepage_is_disabled(work: HostProcess) -> None:
+    assert work.http.get("/").status_code == 204
+
+
+def test_what_fails_an_orchestration_or_an_operation_is_told(work: HostProcess) -> None:
+    instance_id = start(work, "spoiling")
+    assert result(work, instance_id)["status"] == "FAILED"
+    work.wait_for_log(
+        "operation spoil of entity @counter@spoilt failed: OrderError: a counter cannot be spoilt"
+    )
+    work.wait_for_log(f"orchestration {instance_id} of spoiling failed: ")
+
+
+def test_work_for_functions_of_another_app_waits_for_that_app(tmp_path: Path) -> None:
+    setting = "AzureFunctionsJobHost__extensions__durableTask__storageProvider__workItemFilteringEnabled"
+    env = {"JOBS_QUEUE": "jobs", "TICK": "0 0 0 1 1 *", setting: "true"}
+    host = HostProcess(APPS / "work", tmp_path, "--grace", "1", env=env).ready()
+    started = host.http.post("/runtime/webhooks/durabletask/orchestrators/elsewhere")
+    assert started.status_code == 202
+    assert output(host, "chain", 40) == 42  # asked for later, and done
+    assert output(host, "counting", "a") == 6
+    assert host.http.get(started.json()["statusQueryGetUri"]).json()["runtimeStatus"] == "Pending"
+    host.stop()
 
 
 def test_an_entity_keeps_its_state_from_call_to_call(work: HostProcess) -> None:

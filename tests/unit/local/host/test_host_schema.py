@@ -83,6 +83,19 @@ def test_a_setting_that_is_unknown_or_cannot_be_followed_is_named(
     assert reason in caught.value.message
 
 
+def test_numbers_and_truths_may_be_written_as_text(tmp_path: Path) -> None:
+    durable = {
+        "maxConcurrentActivityFunctions": "7",
+        "storageProvider": {"type": "azureManaged", "workItemFilteringEnabled": "True"},
+    }
+    settings = host_json(tmp_path, {"extensions": {"durableTask": durable}}).durable
+    assert (settings.activities, settings.filters_work) == (7, True)
+    for wrong in ("seven", "0", "true"):
+        content = {"extensions": {"durableTask": {"maxConcurrentActivityFunctions": wrong}}}
+        with pytest.raises(HostError, match="maxConcurrentActivityFunctions must be a whole number"):
+            host_json(tmp_path, content)
+
+
 def test_names_are_compared_without_regard_to_case(tmp_path: Path) -> None:
     settings = host_json(tmp_path, {"Extensions": {"HTTP": {"routeprefix": "v1"}}})
     assert settings.route_prefix == "v1"

@@ -148,9 +148,16 @@ def crash_once(name: str) -> int:
     return times
 
 
+@app.orchestration_trigger(context_name="context")
+def spoiling(context: df.DurableOrchestrationContext):
+    yield context.call_entity(df.EntityId("counter", "spoilt"), "spoil")
+
+
 @app.entity_trigger(context_name="context")
 def counter(context: df.DurableEntityContext):
     value = context.get_state(lambda: 0)
+    if context.operation_name == "spoil":
+        raise OrderError("a counter cannot be spoilt")
     if context.operation_name == "add":
         value += context.get_input()
         context.set_state(value)
