@@ -236,6 +236,21 @@ def test_entities_are_queried_in_pages(client: TaskHubGrpcClient) -> None:
     ]
 
 
+def test_entities_are_found_by_when_they_were_modified(live: LiveHub, client: TaskHubGrpcClient) -> None:
+    for n in range(3):
+        client.signal_entity(counter(f"hourly{n}"), "add", 1)
+        until(lambda n=n: state_of(client, f"hourly{n}"))
+        live.advance(timedelta(hours=1))
+        live.run(live.hub.get_instance(pb.GetInstanceRequest()))  # by now the clock has been moved
+    now = datetime.fromtimestamp(live.clock.now() / 1e6, UTC)
+    query = EntityQuery(
+        instance_id_starts_with="@counter_entity@hourly",
+        last_modified_from=now - timedelta(hours=2.5),
+        last_modified_to=now - timedelta(hours=1.5),
+    )
+    assert [each.id.key for each in client.get_all_entities(query)] == ["hourly1"]
+
+
 def test_an_orphaned_lock_can_be_released(tmp_path: Path) -> None:
     hub = LiveHub(tmp_path / "hub.db")
     try:

@@ -1,5 +1,6 @@
 """Orchestrations, driven by the real SDK over gRPC."""
 
+import contextlib
 import json
 import threading
 from collections.abc import Iterator
@@ -92,6 +93,14 @@ def collects(context: Context, seen: list[int]):
     return seen
 
 
+def forgets(context: Context, generation: int):
+    number = yield context.wait_for_external_event("number")
+    if generation == 0:
+        context.continue_as_new(1)
+        return None
+    return number
+
+
 def sleeps(context: Context, seconds: int):
     yield context.create_timer(timedelta(seconds=seconds))
     return "woke"
@@ -145,7 +154,7 @@ def running(live: LiveHub) -> Iterator[TaskHubGrpcWorker]:
     activities = (add_one_activity, empty_failure_activity, fragile_activity, echo_activity)
     orchestrators = (
         chain, fan_out, fails_silently, failing_child, parent_of_failing, names_parent, parent, reports,
-        version_of, collects, sleeps, renews_then_sleeps, waits_for_child, two_steps,
+        version_of, collects, forgets, sleeps, renews_then_sleeps, waits_for_child, two_steps,
         fails_beside_pending, echo,
     )  # fmt: skip
     made = worker(live.address, *activities, *orchestrators)
@@ -237,6 +246,25 @@ def test_events_are_carried_over_continue_as_new(client: TaskHubGrpcClient) -> N
     assert result(client, instance_id) == [1, 2, 3]
 
 
+def test_events_that_are_not_to_be_kept_go_with_their_generation(
+    live: LiveHub, client: TaskHubGrpcClient
+) -> None:
+    start_at = moment(live) + timedelta(hours=1)
+    instance_id = client.schedule_new_orchestration(forgets, input=0, start_at=start_at)
+    for number in (1, 2):
+        client.raise_orchestration_event(instance_id, "number", data=number)
+    live.advance(timedelta(hours=1))
+    # The events came with the first turn, so that there is a second generation once they are gone.
+    until(lambda: history(client, instance_id) == "OrchestratorStartedEvent ExecutionStartedEvent")
+    client.raise_orchestration_event(instance_id, "number", data=3)
+    assert result(client, instance_id) == 3
+
+
+def moment(live: LiveHub) -> datetime:
+    """What the hub's clock shows."""
+    return datetime.fromtimestamp(live.clock.now() / 1e6, UTC)
+
+
 def test_a_timer_fires_when_the_clock_reaches_it(live: LiveHub, client: TaskHubGrpcClient) -> None:
     instance_id = client.schedule_new_orchestration(sleeps, input=3600)
     client.wait_for_orchestration_start(instance_id, timeout=WAIT_S)
@@ -299,7 +327,7 @@ def test_terminate_without_recursion_leaves_the_child(client: TaskHubGrpcClient)
 
 
 def test_a_start_in_the_future_waits(live: LiveHub, client: TaskHubGrpcClient) -> None:
-    start_at = datetime.fromtimestamp(live.clock.now() / 1e6, UTC) + timedelta(hours=1)
+    start_at = moment(live) + timedelta(hours=1)
     waiting = client.schedule_new_orchestration(chain, input=1, start_at=start_at)
     given_up = client.schedule_new_orchestration(chain, input=1, start_at=start_at)
     client.terminate_orchestration(given_up)
@@ -426,6 +454,28 @@ def test_queries_filter_and_page(live: LiveHub, client: TaskHubGrpcClient) -> No
     assert {state.serialized_output for state in found} == {None}
 
 
+def test_instances_are_found_by_when_they_were_created_and_ended(
+    live: LiveHub, client: TaskHubGrpcClient
+) -> None:
+    ids = []
+    for n in range(3):
+        ids.append(client.schedule_new_orchestration(chain, input=n, instance_id=f"hourly-{n}"))
+        ended(client, ids[-1])
+        live.advance(timedelta(hours=1))
+        live.run(live.hub.get_instance(pb.GetInstanceRequest()))  # by now the clock has been moved
+    begin, end = moment(live) - timedelta(hours=2.5), moment(live) - timedelta(hours=1.5)
+    created = client.get_all_orchestration_states(
+        OrchestrationQuery(created_time_from=begin, created_time_to=end)
+    )
+    assert [each.instance_id for each in created] == ["hourly-1"]
+    completed = client.list_instance_ids(completed_time_from=begin, completed_time_to=end)
+    assert completed.items == ["hourly-1"]
+    assert client.list_instance_ids([OrchestrationStatus.FAILED], begin, end).items == []
+    purged = client.purge_orchestrations_by(created_time_from=begin, created_time_to=end)
+    assert purged.deleted_instance_count == 1
+    assert [client.get_orchestration_state(each) is None for each in ids] == [False, True, False]
+
+
 def test_a_wrong_continuation_token_is_refused(live: LiveHub) -> None:
     query = pb.InstanceQuery(continuationToken={"value": "nonsense"})
     with pytest.raises(grpc.RpcError) as refusal, grpc.insecure_channel(live.address) as channel:
@@ -483,6 +533,27 @@ def test_hundreds_of_waits_cost_no_thread(live: LiveHub, client: TaskHubGrpcClie
         answers = [pb.GetInstanceResponse.FromString(each.result()) for each in waits]
     assert threading.active_count() - before < 5
     assert all(a.orchestrationState.orchestrationStatus == pb.ORCHESTRATION_STATUS_COMPLETED for a in answers)
+
+
+def test_every_call_of_the_protocol_is_served(tmp_path: Path) -> None:
+    hub = LiveHub(tmp_path / "hub.db")
+    codes = {}
+    try:
+        with grpc.insecure_channel(hub.address) as channel:
+            for method in pb.DESCRIPTOR.services_by_name["TaskHubSidecarService"].methods:
+                call = channel.unary_stream(f"/TaskHubSidecarService/{method.name}")(b"")
+                if method.name == "GetWorkItems":
+                    until(lambda: hub.hub._engine.dispatcher._workers)
+                    call.cancel()
+                with contextlib.suppress(grpc.RpcError):
+                    list(call)
+                codes[method.name] = call.code()
+    finally:
+        hub.close()
+    assert len(codes) > 25
+    assert codes.pop("GetWorkItems") is grpc.StatusCode.CANCELLED
+    served = {grpc.StatusCode.OK, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT}
+    assert {name: code for name, code in codes.items() if code not in served} == {}
 
 
 def test_deleting_the_hub_ends_all_waits(tmp_path: Path) -> None:

@@ -251,20 +251,107 @@ async def test_closing_a_stream_gives_its_work_to_others_at_once(hub: TaskHub) -
     assert (await ScriptedWorker(hub).take()).orchestratorRequest.instanceId == "i"
 
 
-async def test_abandoned_work_comes_again(hub: TaskHub) -> None:
+async def test_failure_details_tags_and_versions_pass_unchanged(hub: TaskHub) -> None:
+    details = pb.TaskFailureDetails(
+        errorType="app.Error",
+        stackTrace={"value": "at line 1"},
+        innerFailure=pb.TaskFailureDetails(errorType="app.Cause", errorMessage="why"),
+        isNonRetriable=True,
+    )
+    details.properties["code"].number_value = 7
+    failed = pb.CompleteOrchestrationAction(
+        orchestrationStatus=pb.ORCHESTRATION_STATUS_FAILED, failureDetails=details
+    )
+    fails = pb.OrchestratorAction(id=9, completeOrchestration=failed)
+    activity = pb.ScheduleTaskAction(name="act", version={"value": "3"}, tags={"kind": "activity"})
+    child = pb.CreateSubOrchestrationAction(
+        instanceId="child", name="o", version={"value": "2"}, tags={"kind": "child"}
+    )
     worker = ScriptedWorker(hub)
     await start(hub, "i")
+    actions = (
+        pb.OrchestratorAction(id=1, scheduleTask=activity),
+        pb.OrchestratorAction(id=2, createSubOrchestration=child),
+    )
+    await hub.complete_orchestrator(turn(await worker.take(), *actions))
+    items = {item.WhichOneof("request"): item for item in [await worker.take(), await worker.take()]}
+    request, started = items["activityRequest"].activityRequest, items["orchestratorRequest"]
+    assert (request.version.value, dict(request.tags)) == ("3", {"kind": "activity"})
+    origin = started.orchestratorRequest.newEvents[1].executionStarted
+    assert (origin.version.value, dict(origin.tags)) == ("2", {"kind": "child"})
+    assert origin.parentInstance.orchestrationInstance.instanceId == "i"
+    await asyncio.gather(
+        hub.complete_activity(
+            pb.ActivityResponse(
+                taskId=1, failureDetails=details, completionToken=items["activityRequest"].completionToken
+            )
+        ),
+        hub.complete_orchestrator(turn(started, fails)),
+    )
+    item = await worker.take()
+    told = {event.WhichOneof("eventType"): event for event in item.orchestratorRequest.newEvents}
+    assert told["taskFailed"].taskFailed.failureDetails == details
+    assert told["subOrchestrationInstanceFailed"].subOrchestrationInstanceFailed.failureDetails == details
+    await hub.complete_orchestrator(turn(item, fails))
+    assert (await state(hub, "i")).failureDetails == details
+    assert (await state(hub, "child")).tags["kind"] == "child"
+
+
+async def test_a_suspended_instance_can_be_terminated(hub: TaskHub) -> None:
+    worker = ScriptedWorker(hub)
+    await start(hub, "i")
+    await hub.suspend_instance(pb.SuspendRequest(instanceId="i"))
+    await hub.complete_orchestrator(turn(await worker.take()))
+    assert (await state(hub, "i")).orchestrationStatus == pb.ORCHESTRATION_STATUS_SUSPENDED
+    await hub.raise_event(pb.RaiseEventRequest(instanceId="i", name="e"))
+    assert await worker.nothing_comes()
+    worker = ScriptedWorker(hub)
+    await hub.terminate_instance(pb.TerminateRequest(instanceId="i"))
+    assert kinds((await worker.take()).orchestratorRequest.newEvents)[1:] == [
+        "eventRaised",
+        "executionTerminated",
+    ]
+
+
+async def test_a_restart_keeps_the_input_tags_and_version_but_no_parent(hub: TaskHub) -> None:
+    worker = ScriptedWorker(hub)
+    await start(hub, "i")
+    child = pb.CreateSubOrchestrationAction(
+        instanceId="c", name="o", version={"value": "2"}, input={"value": "7"}, tags={"a": "b"}
+    )
+    action = pb.OrchestratorAction(id=1, createSubOrchestration=child)
+    await hub.complete_orchestrator(turn(await worker.take(), action))
+    await hub.complete_orchestrator(turn(await worker.take(), complete()))
+    await hub.complete_orchestrator(turn(await worker.take()))
+    await hub.restart_instance(pb.RestartInstanceRequest(instanceId="c"))
+    item = await worker.take()
+    origin = item.orchestratorRequest.newEvents[1].executionStarted
+    assert (origin.version.value, origin.input.value, dict(origin.tags)) == ("2", "7", {"a": "b"})
+    assert not origin.HasField("parentInstance")
+    await hub.complete_orchestrator(turn(item, complete()))
+    assert await worker.nothing_comes()
+
+
+async def test_abandoned_work_comes_again(hub: TaskHub) -> None:
+    worker = ScriptedWorker(hub)
+    await start(hub, "a")
+    await hub.complete_orchestrator(turn(await worker.take(), schedule(1)))
+    await start(hub, "i")
     await hub.signal_entity(pb.SignalEntityRequest(instanceId="@e@k", name="op"))
-    taken = [await worker.take(), await worker.take()]
+    taken = [await worker.take() for _ in range(3)]
     for item in taken:
         if item.HasField("entityRequest"):
             await hub.abandon_entity(pb.AbandonEntityTaskRequest(completionToken=item.completionToken))
+        elif item.HasField("activityRequest"):
+            await hub.abandon_activity(pb.AbandonActivityTaskRequest(completionToken=item.completionToken))
         else:
             await hub.abandon_orchestrator(
                 pb.AbandonOrchestrationTaskRequest(completionToken=item.completionToken)
             )
-    again = [await worker.take(), await worker.take()]
-    assert {item.WhichOneof("request") for item in again} == {"orchestratorRequest", "entityRequest"}
+    again = [await worker.take() for _ in range(3)]
+    assert {item.WhichOneof("request") for item in again} == {
+        "orchestratorRequest", "entityRequest", "activityRequest",
+    }  # fmt: skip
     assert {item.completionToken for item in again}.isdisjoint({item.completionToken for item in taken})
 
 
@@ -278,7 +365,12 @@ async def test_filters_and_limits_decide_what_a_worker_gets(hub: TaskHub) -> Non
         await hub.start_instance(pb.CreateInstanceRequest(name="mine", version={"value": version}))
     request = (await picky.take()).orchestratorRequest
     assert request.newEvents[1].executionStarted.version.value == "2"
+    await hub.signal_entity(pb.SignalEntityRequest(instanceId="@theirs@k", name="op"))
     assert await picky.nothing_comes()
+    filters = pb.WorkItemFilters(entities=[pb.EntityFilter(name="theirs")])
+    other = ScriptedWorker(hub, pb.GetWorkItemsRequest(workItemFilters=filters))
+    assert (await other.take()).entityRequest.instanceId == "@theirs@k"
+    assert await other.nothing_comes()
 
 
 async def test_an_activity_without_a_version_is_filtered_by_its_orchestrations(hub: TaskHub) -> None:
