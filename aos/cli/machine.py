@@ -100,8 +100,8 @@ async def _open_storage(settings: Settings) -> AsyncIterator[Storage]:
         async with open_local(settings.data / "storage") as storage:
             yield storage
         return
+    from aos.services.backends import open_storage  # noqa: PLC0415 - a second: it can open everything
     from aos.services.environment.identity import open_credential  # noqa: PLC0415 - as above
-    from aos.services.system import open_storage  # noqa: PLC0415 - a second: it can open everything
 
     async with contextlib.AsyncExitStack() as stack:
         credential = open_credential(settings)

@@ -7,10 +7,11 @@ import functools
 from azure.core.credentials_async import AsyncTokenCredential
 
 from aos.functions.durable_client import DurableEngine
+from aos.services.backends import open_queue
 from aos.services.environment.identity import open_credential
 from aos.services.environment.settings import Settings, load_settings
 from aos.services.observability.telemetry import start_telemetry
-from aos.services.system import System, open_queue, open_system
+from aos.services.system import System, open_system
 
 
 @functools.cache

@@ -5,28 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from azure.core.credentials_async import AsyncTokenCredential
-from azure.servicebus.aio import ServiceBusClient
 
-from aos.kernel.errors import InvalidSetting
 from aos.sdk import Application, load_application
 from aos.services.audit.facts import Facts
 from aos.services.audit.keyring import Keyring
 from aos.services.audit.run_log import RunLog
 from aos.services.auth.entra import EntraTokens
 from aos.services.auth.keys import KeyStore
+from aos.services.backends import open_archive, open_keyring, open_model, open_storage, open_tokens
 from aos.services.definitions.definitions import Definitions
 from aos.services.effects.effects import Effects
 from aos.services.environment.clock import Clock, system_clock
-from aos.services.environment.secrets import VaultSecret
 from aos.services.environment.settings import Settings
 from aos.services.governance.cedar import CedarEngine
-from aos.services.governance.signer import LocalSigner
-from aos.services.inference.factory import make_model_client
-from aos.services.inference.openai_compatible.keys import IdentityToken, ModelKeys, VaultKey
 from aos.services.inference.ports import ModelClient
 from aos.services.inference.prices import PriceTable, make_price_table
-from aos.services.messaging.steps import ServiceBusStepQueue
-from aos.services.observability.measured import measured
 from aos.services.runs.approvals import Approvals
 from aos.services.runs.doorbells import Doorbells, Orchestrations
 from aos.services.runs.operations import Operations
@@ -37,9 +30,7 @@ from aos.services.steps.preparation import Preparer
 from aos.services.steps.rows import StepRows
 from aos.services.steps.tool_calls import ToolCalls
 from aos.services.steps.worker import StepQueue, StepWorker
-from aos.services.storage.local import open_local
 from aos.services.storage.memory import StoredMemory
-from aos.services.storage.ports import Blobs
 from aos.services.storage.storage import Storage
 
 
@@ -120,7 +111,7 @@ def open_system(
         clock=clock,
         tenant=settings.tenant,
     )
-    model = _open_model(settings, credential, clock)
+    model = open_model(settings, credential, clock)
     worker = _make_worker(
         settings,
         stores,
@@ -139,14 +130,14 @@ def open_system(
         storage=stores.storage,
         keyring=keyring,
         keys=KeyStore(stores.storage.rows, clock=clock),
-        tokens=_open_tokens(settings, clock),
+        tokens=open_tokens(settings, clock),
         definitions=rules.definitions,
         values=stores.values,
         runs=runs,
         approvals=stores.approvals,
         effects=stores.effects,
         facts=stores.facts,
-        log=RunLog(stores.storage, settings.tenant, keyring, _open_archive(settings, credential)),
+        log=RunLog(stores.storage, settings.tenant, keyring, open_archive(settings, credential)),
         doorbells=doorbells,
         operations=_make_operations(stores, rules, runs, doorbells),
         preparer=_make_preparer(stores, rules, runs),
@@ -255,101 +246,3 @@ def _price_every_agent(settings: Settings, application: Application, model: Mode
     for agent in application.agents:
         prices.price(model.model_for(agent.definition.model))
     return prices
-
-
-def open_storage(settings: Settings, credential: AsyncTokenCredential | None = None) -> Storage:
-    """Open the configured storage backend; ``credential`` reaches an account that is given by its URLs.
-
-    Raises:
-        InvalidSetting: the Azure backend lacks its connection.
-    """
-    return measured(_open_backend(settings, credential))
-
-
-def _open_backend(settings: Settings, credential: AsyncTokenCredential | None) -> Storage:
-    if settings.storage == "local":
-        return open_local(settings.data / "storage")
-    from aos.services.storage.azure import ConnectionString, Identity, open_azure  # noqa: PLC0415 - half a second
-
-    if settings.storage_tables_url is not None and settings.storage_blobs_url is not None:
-        who = _required(credential)
-        return open_azure(Identity(settings.storage_tables_url, settings.storage_blobs_url, who))
-    if settings.storage_connection is None:
-        raise InvalidSetting(
-            "AOS_STORAGE_TABLES_URL and AOS_STORAGE_BLOBS_URL are missing, and so is AzureWebJobsStorage:"
-            " AOS_STORAGE=azure keeps its rows and blobs there"
-        )
-    return open_azure(ConnectionString(settings.storage_connection))
-
-
-def open_queue(settings: Settings, credential: AsyncTokenCredential | None = None) -> ServiceBusStepQueue:
-    """Return the queue of steps; ``InvalidSetting`` if its connection is missing."""
-    namespace, connection = settings.service_bus_namespace, settings.service_bus_connection
-    if namespace is not None:
-        who = _required(credential)
-        return ServiceBusStepQueue(lambda: ServiceBusClient(namespace, who))
-    if connection is None:
-        raise InvalidSetting("ServiceBusConnection is missing: steps are sent over Service Bus")
-    return ServiceBusStepQueue(lambda: ServiceBusClient.from_connection_string(connection.get_secret_value()))
-
-
-def open_keyring(
-    settings: Settings, credential: AsyncTokenCredential | None, clock: Clock = system_clock
-) -> Keyring:
-    """Return the keys that sign the audit.
-
-    Raises:
-        InvalidSetting: the local key cannot be used.
-    """
-    if settings.signing_key is None:
-        return LocalSigner.open(settings.data / "signing-key.pem")
-    from aos.services.governance.key_vault import VaultAccess, VaultKeyring  # noqa: PLC0415 - Azure alone
-
-    return VaultKeyring(settings.signing_key, VaultAccess(_required(credential), {}), clock=clock)
-
-
-def _open_archive(settings: Settings, credential: AsyncTokenCredential | None) -> Blobs | None:
-    if settings.checkpoints_url is None:
-        return None
-    from aos.services.storage.azure import open_archive  # noqa: PLC0415 - half a second
-
-    return open_archive(settings.checkpoints_url, _required(credential))
-
-
-def _open_tokens(settings: Settings, clock: Clock) -> EntraTokens | None:
-    if settings.auth_tenant_id is None or settings.auth_audience is None:
-        return None
-    return EntraTokens(
-        directory=settings.auth_tenant_id,
-        audience=settings.auth_audience.removeprefix("api://"),
-        tenant=settings.tenant,
-        clock=clock,
-        authority=settings.auth_authority,
-    )
-
-
-def _open_model(settings: Settings, credential: AsyncTokenCredential | None, clock: Clock) -> ModelClient:
-    if settings.model == "mock":
-        return make_model_client("mock")
-    keys: ModelKeys | None = None
-    if settings.model_auth == "identity":
-        keys = IdentityToken(_required(credential))
-    elif settings.model_api_key_secret is not None:
-        setting = "AOS_MODEL_API_KEY_SECRET"
-        secret = VaultSecret(
-            settings.model_api_key_secret, _required(credential), setting=setting, clock=clock
-        )
-        keys = VaultKey(secret)
-    return make_model_client(
-        "openai",
-        model=settings.model,
-        base_url=settings.model_base_url,
-        api_key=settings.model_api_key,
-        keys=keys,
-    )
-
-
-def _required(credential: AsyncTokenCredential | None) -> AsyncTokenCredential:
-    if credential is None:
-        raise InvalidSetting("the settings ask for an identity: open the system with one")
-    return credential

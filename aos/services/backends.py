@@ -1,0 +1,131 @@
+"""What the settings choose: where state lies, what carries messages, who signs, which model answers.
+
+Nothing is connected to before it is used. ``credential`` is the process's identity, where settings ask
+for one.
+"""
+
+from __future__ import annotations
+
+from azure.core.credentials_async import AsyncTokenCredential
+from azure.servicebus.aio import ServiceBusClient
+
+from aos.kernel.errors import InvalidSetting
+from aos.services.audit.keyring import Keyring
+from aos.services.auth.entra import EntraTokens
+from aos.services.environment.clock import Clock, system_clock
+from aos.services.environment.secrets import VaultSecret
+from aos.services.environment.settings import Settings
+from aos.services.governance.signer import LocalSigner
+from aos.services.inference.factory import make_model_client
+from aos.services.inference.openai_compatible.keys import IdentityToken, ModelKeys, VaultKey
+from aos.services.inference.ports import ModelClient
+from aos.services.messaging.steps import ServiceBusStepQueue
+from aos.services.observability.measured import measured
+from aos.services.storage.local import open_local
+from aos.services.storage.ports import Blobs
+from aos.services.storage.storage import Storage
+
+
+def open_storage(settings: Settings, credential: AsyncTokenCredential | None = None) -> Storage:
+    """Open the configured storage backend; ``credential`` reaches an account that is given by its URLs.
+
+    Raises:
+        InvalidSetting: the Azure backend lacks its connection.
+    """
+    return measured(_open_backend(settings, credential))
+
+
+def _open_backend(settings: Settings, credential: AsyncTokenCredential | None) -> Storage:
+    if settings.storage == "local":
+        return open_local(settings.data / "storage")
+    from aos.services.storage.azure import ConnectionString, Identity, open_azure  # noqa: PLC0415 - half a second
+
+    if settings.storage_tables_url is not None and settings.storage_blobs_url is not None:
+        who = _required(credential)
+        return open_azure(Identity(settings.storage_tables_url, settings.storage_blobs_url, who))
+    if settings.storage_connection is None:
+        raise InvalidSetting(
+            "AOS_STORAGE_TABLES_URL and AOS_STORAGE_BLOBS_URL are missing, and so is AzureWebJobsStorage:"
+            " AOS_STORAGE=azure keeps its rows and blobs there"
+        )
+    return open_azure(ConnectionString(settings.storage_connection))
+
+
+def open_queue(settings: Settings, credential: AsyncTokenCredential | None = None) -> ServiceBusStepQueue:
+    """Return the queue of steps; ``InvalidSetting`` if its connection is missing."""
+    namespace, connection = settings.service_bus_namespace, settings.service_bus_connection
+    if namespace is not None:
+        who = _required(credential)
+        return ServiceBusStepQueue(lambda: ServiceBusClient(namespace, who))
+    if connection is None:
+        raise InvalidSetting("ServiceBusConnection is missing: steps are sent over Service Bus")
+    return ServiceBusStepQueue(lambda: ServiceBusClient.from_connection_string(connection.get_secret_value()))
+
+
+def open_keyring(
+    settings: Settings, credential: AsyncTokenCredential | None, clock: Clock = system_clock
+) -> Keyring:
+    """Return the keys that sign the audit.
+
+    Raises:
+        InvalidSetting: the local key cannot be used.
+    """
+    if settings.signing_key is None:
+        return LocalSigner.open(settings.data / "signing-key.pem")
+    from aos.services.governance.key_vault import VaultAccess, VaultKeyring  # noqa: PLC0415 - Azure alone
+
+    return VaultKeyring(settings.signing_key, VaultAccess(_required(credential), {}), clock=clock)
+
+
+def open_archive(settings: Settings, credential: AsyncTokenCredential | None) -> Blobs | None:
+    """Return where checkpoints can neither be changed nor removed, or None: nowhere."""
+    if settings.checkpoints_url is None:
+        return None
+    from aos.services.storage import azure  # noqa: PLC0415 - half a second
+
+    return azure.open_archive(settings.checkpoints_url, _required(credential))
+
+
+def open_tokens(settings: Settings, clock: Clock) -> EntraTokens | None:
+    """Return who accepts bearer tokens, or None: nobody does."""
+    if settings.auth_tenant_id is None or settings.auth_audience is None:
+        return None
+    return EntraTokens(
+        directory=settings.auth_tenant_id,
+        audience=settings.auth_audience.removeprefix("api://"),
+        tenant=settings.tenant,
+        clock=clock,
+        authority=settings.auth_authority,
+    )
+
+
+def open_model(settings: Settings, credential: AsyncTokenCredential | None, clock: Clock) -> ModelClient:
+    """Return the configured model.
+
+    Raises:
+        InvalidSetting: it lacks what it needs.
+    """
+    if settings.model == "mock":
+        return make_model_client("mock")
+    keys: ModelKeys | None = None
+    if settings.model_auth == "identity":
+        keys = IdentityToken(_required(credential))
+    elif settings.model_api_key_secret is not None:
+        setting = "AOS_MODEL_API_KEY_SECRET"
+        secret = VaultSecret(
+            settings.model_api_key_secret, _required(credential), setting=setting, clock=clock
+        )
+        keys = VaultKey(secret)
+    return make_model_client(
+        "openai",
+        model=settings.model,
+        base_url=settings.model_base_url,
+        api_key=settings.model_api_key,
+        keys=keys,
+    )
+
+
+def _required(credential: AsyncTokenCredential | None) -> AsyncTokenCredential:
+    if credential is None:
+        raise InvalidSetting("the settings ask for an identity: open the system with one")
+    return credential
