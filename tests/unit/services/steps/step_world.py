@@ -132,6 +132,6 @@ def open_world(folder: Path, patch: pytest.MonkeyPatch) -> World:
     """Open the lab on storage in this folder."""
     step_lab.calls.clear()
     clock, engine, queue, model = MovedClock(), Engine(), Queue(), Script()
-    patch.setattr("aos.services.system.make_model_client", lambda *_, **__: model)
+    patch.setattr("aos.services.backends.make_model_client", lambda *_, **__: model)
     settings = Settings(application="step_lab", data=folder, model_price_input=1.0, model_price_output=2.0)
     return World(open_system(settings, engine, queue, clock=clock), clock, engine, queue, model)
