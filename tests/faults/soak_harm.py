@@ -121,7 +121,7 @@ HARMS = {
     "money that is lost": Harm(
         _HUB,
         _in_state("{account}", "json_set(state, '$.balance', json_extract(state, '$.balance') - 1)"),
-        "the balances come to -1, not 0",
+        "the balances are {{",
     ),
     "an effect that is doubled": Harm(
         _LEDGER,

@@ -30,7 +30,6 @@ from typing import Any, Self
 
 import grpc
 
-import aos.local.host.host
 import aos.local.host.run
 import aos.local.host.web
 import aos.local.servicebus.broker
@@ -187,7 +186,8 @@ async def tell_messages(broker: Any) -> None:
 
 def tell_ports() -> None:
     broker, front = aos.local.servicebus.broker.Broker, aos.local.host.web.FrontEnd
-    serve, start, serve_hub = broker.serve, front.start, aos.local.host.host.serve
+    server = aos.local.taskhub.server.Server
+    serve, start, init = broker.serve, front.start, server.__init__
 
     async def serve_and_tell(self: Any, *args: Any, **kwargs: Any) -> None:
         await serve(self, *args, **kwargs)
@@ -198,13 +198,12 @@ def tell_ports() -> None:
         await start(self, sock)
         tell("http", sock.getsockname()[1])
 
-    async def serve_hub_and_tell(hub: Any) -> Any:
-        server = await serve_hub(hub)
-        tell("rpc", server.port)
-        server.port = int(os.environ["SOAK_RPC_PORT"])
-        return server
+    def init_and_tell(self: Any, *args: Any) -> None:
+        init(self, *args)
+        tell("rpc", self.port)
+        self.port = int(os.environ["SOAK_RPC_PORT"])
 
-    broker.serve, front.start, aos.local.host.host.serve = serve_and_tell, start_and_tell, serve_hub_and_tell
+    broker.serve, front.start, server.__init__ = serve_and_tell, start_and_tell, init_and_tell
 
 
 if __name__ == "__main__":

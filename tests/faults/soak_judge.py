@@ -18,7 +18,9 @@ from soak_ledger import Ledger
 from soak_messages import MessageJudge
 from soak_plan import ACCOUNTS, Plan, Work
 
-_ORCHESTRATIONS = ("chain", "fan", "family", "counts", "transfer", "patience", "collector", "renewing")
+_ORCHESTRATIONS = (
+    "chain", "fan", "family", "counts", "transfer", "deposit", "patience", "collector", "renewing",
+)  # fmt: skip
 _COMPLETED = OrchestrationStatus.COMPLETED.value
 
 
@@ -144,6 +146,8 @@ class Judge:
                 expected = work.given["times"]
             case "transfer":
                 expected = "moved"
+            case "deposit":
+                expected = "paid in"
             case "patience":
                 expected = "done"
             case "collector":
@@ -224,6 +228,8 @@ class Judge:
         for work in self._plan.of("transfer"):
             must[f"@account@{work.given['source']}"].add(f"{work.id}/out")
             must[f"@account@{work.given['target']}"].add(f"{work.id}/in")
+        for work in self._plan.of("deposit"):
+            must[f"@account@{work.given['account']}"] |= {f"{work.id}/signal", f"{work.id}/call"}
         return must, may
 
     def _money(self) -> Iterator[str]:
@@ -232,8 +238,8 @@ class Judge:
         for work in self._plan.of("transfer"):
             expected[work.given["source"]] -= work.given["amount"]
             expected[work.given["target"]] += work.given["amount"]
-        if sum(balances.values()):
-            yield f"the balances come to {sum(balances.values())}, not 0: {balances}"
+        for work in self._plan.of("deposit"):
+            expected[work.given["account"]] += 2 * work.given["amount"]
         if balances != expected:
             yield f"the balances are {balances}, not {expected}"
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-ACCOUNTS = ("ada", "ben", "cy", "dot", "eve")
+ACCOUNTS = ("ada", "ben", "cy")
 CLOCK_S = (
     -10.0,
     90.0,
@@ -52,6 +52,10 @@ def transfer_of(chance: random.Random, _: int) -> dict[str, Any]:
     return {"source": source, "target": target, "amount": chance.randint(1, 100)}
 
 
+def deposit_of(chance: random.Random, _: int) -> dict[str, Any]:
+    return {"account": chance.choice(ACCOUNTS), "amount": chance.randint(1, 100)}
+
+
 def renewing_of(chance: random.Random, number: int) -> dict[str, Any]:
     key = counter_of(number)
     return {"key": key, "generations": chance.randint(3, 6), "generation": 0, "after": None}
@@ -88,6 +92,7 @@ KINDS: dict[str, tuple[int, Callable[[random.Random, int], Any]]] = {
     "family": (1, lambda chance, _: chance.randint(2, 3)),
     "counts": (2, lambda chance, number: {"key": counter_of(number), "times": chance.randint(2, 5)}),
     "transfer": (4, transfer_of),
+    "deposit": (4, deposit_of),
     "patience": (2, lambda chance, _: {"seconds": chance.uniform(0.5, 20), "hurry": chance.random() < 0.5}),
     "collector": (2, lambda chance, _: chance.randint(3, 6)),
     "renewing": (2, renewing_of),

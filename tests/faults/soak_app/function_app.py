@@ -248,6 +248,15 @@ def transfer(context: Context, given: dict[str, Any]):
 
 
 @app.orchestration_trigger(context_name="context")
+def deposit(context: Context, given: dict[str, Any]):
+    """Money from outside, without a lock: it must wait while another holds one."""
+    entity = EntityInstanceId("account", given["account"])
+    context.signal_entity(entity, "move", [f"{context.instance_id}/signal", given["amount"]])
+    yield context.call_entity(entity, "move", [f"{context.instance_id}/call", given["amount"]])
+    return "paid in"
+
+
+@app.orchestration_trigger(context_name="context")
 def patience(context: Context, seconds: float):
     """A race of a timer and an event that may come, then another timer."""
     event = context.wait_for_external_event("hurry")
