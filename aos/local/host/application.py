@@ -8,13 +8,12 @@ from datetime import tzinfo
 from pathlib import Path
 from typing import Protocol
 
-from aos.local.host.answers import BadRequest
 from aos.local.host.apphub import ClientRules
 from aos.local.host.background import Background
 from aos.local.host.broker import connect, connect_default, read_topology, topology_file
 from aos.local.host.bus import BusTriggers
 from aos.local.host.busentities import bus_bindings, topology_of
-from aos.local.host.calls import WorkerLostError
+from aos.local.host.byhand import ByHand
 from aos.local.host.clientbinding import client_configuration, management_links
 from aos.local.host.console import Console
 from aos.local.host.cors import Cors
@@ -115,7 +114,6 @@ class Application:
         self._background = background
         self._listeners: list[Listener] = []
         self._outputs = Outputs()
-        self._timers: Timers | None = None
         self._links = management_links(self.host_json.durable, ground.url, ground.door.ring)
         self._settlements = Settlements()
         self._settlement_port: int | None = None
@@ -128,12 +126,19 @@ class Application:
         broker = await self._open_broker(self._topology) if self._topology else None
         supervisor, broker = await self._load(served, broker)
         self._warn()
-        self._listeners = self._make_listeners(supervisor, served, broker)
+        timers = Timers(
+            self._active_of(Trigger.TIMER),
+            self._ground.data / "timers.json",
+            self._zone,
+            supervisor,
+            self.host_json.retry,
+        )
+        self._listeners = [timers, *self._make_listeners(supervisor, served, broker)]
         self._ground.door.expect(each.name for each in self.functions)
         served.hub.rules = self._client_rules()
-        return self._site(supervisor, served)
+        return self._site(supervisor, served, timers)
 
-    def _site(self, supervisor: Supervisor, served: ServedHub) -> Site:
+    def _site(self, supervisor: Supervisor, served: ServedHub, timers: Timers) -> Site:
         host_json = self.host_json
         table = RouteTable(self.functions, host_json.route_prefix)
         for difference in table.differences():
@@ -148,7 +153,7 @@ class Application:
             throttle=Throttle(host_json.max_outstanding_requests, host_json.max_concurrent_requests),
             cors=self._cors,
             management=Management(served.hub, served.name, self._active(), self._links),
-            run_by_hand=self.run_by_hand,
+            run_by_hand=ByHand(supervisor, timers).run,
         )
 
     def _client_rules(self) -> ClientRules:
@@ -165,6 +170,9 @@ class Application:
 
     def _active(self) -> list[Function]:
         return [function for function in self.functions if not function.disabled]
+
+    def _active_of(self, kind: Trigger) -> list[Function]:
+        return [function for function in self._active() if function.trigger is kind]
 
     def listen(self) -> None:
         """Begin to take work."""
@@ -185,29 +193,6 @@ class Application:
         for listener in self._listeners:
             await listener.close()
         await self._settlements.close()
-
-    def run_by_hand(self, function: Function, given: str) -> None:
-        """Run a function with `given` as its trigger's data; `BadRequest` for one that is not run so."""
-        if function.disabled:
-            raise BadRequest(f"the function {function.name} is disabled")
-        match function.trigger:
-            case Trigger.HTTP:
-                raise BadRequest(f"the function {function.name} is called by its URL")
-            case Trigger.ORCHESTRATION | Trigger.ENTITY:
-                raise BadRequest(f"the function {function.name} is run through a durable client")
-            case Trigger.TIMER:
-                assert self._timers is not None, "the host serves, so there are listeners"
-                body = self._timers.occasion(function)
-            case _:
-                body = given.encode()
-        assert self.supervisor is not None, "as above"
-        self.supervisor.spawn(self._run_by_hand(self.supervisor, function, body))
-
-    async def _run_by_hand(self, supervisor: Supervisor, function: Function, body: bytes) -> None:
-        try:
-            await supervisor.invoke("by hand", function, body)
-        except WorkerLostError:
-            supervisor.say(f"{function.name}: the run by hand was lost with its worker")
 
     async def _open_broker(self, topology: Topology) -> Broker:
         broker = await self._ground.messaging.serve(topology)
@@ -247,6 +232,7 @@ class Application:
             "client": json.dumps(client),
             "log_levels": self.host_json.log_levels.levels,
             "verbose": self._ground.verbose,
+            "http_poll_s": self.host_json.durable.http_poll_s,
             "settlement_port": self._settlement_port,
         }
         self.supervisor = Supervisor(
@@ -266,16 +252,12 @@ class Application:
     def _make_listeners(
         self, supervisor: Supervisor, served: ServedHub, broker: Broker | None
     ) -> list[Listener]:
-        of = {kind: [each for each in self._active() if each.trigger is kind] for kind in Trigger}
-        durable = of[Trigger.ORCHESTRATION] + of[Trigger.ENTITY] + of[Trigger.ACTIVITY]
-        self._timers = Timers(
-            of[Trigger.TIMER], self._ground.data / "timers.json", self._zone, supervisor, self.host_json.retry
-        )
-        listeners: list[Listener] = [
-            self._timers,
-            DurablePump(durable, served.hub, self.host_json.durable, supervisor),
-        ]
+        kinds = Trigger.ORCHESTRATION, Trigger.ENTITY, Trigger.ACTIVITY
+        durable = [function for kind in kinds for function in self._active_of(kind)]
+        listeners: list[Listener] = [DurablePump(durable, served.hub, self.host_json.durable, supervisor)]
         if broker is not None:
             bus = self.host_json.bus
-            listeners.append(BusTriggers(of[Trigger.BUS], broker, bus, supervisor, self._settlements))
+            listeners.append(
+                BusTriggers(self._active_of(Trigger.BUS), broker, bus, supervisor, self._settlements)
+            )
         return listeners

@@ -115,7 +115,7 @@ class DurablePump:
         else:
             self._tell_end(started.name, request.instanceId, response)
             if self._settings.versions.default:
-                _complete_versions(response, self._settings.versions.default)
+                _complete_children(response, self._settings.versions.default)
         response.instanceId = request.instanceId
         response.completionToken = token
         await self._hub.complete_orchestrator(response)
@@ -164,14 +164,20 @@ class DurablePump:
         if failure is not None:
             response = _failed_operations(request, failure)
         else:
-            for operation, outcome in zip(request.operations, response.results, strict=False):
-                if outcome.HasField("failure"):
-                    reason = _line(outcome.failure.failureDetails)
-                    self._supervisor.say(
-                        f"operation {operation.operation} of entity {request.instanceId} failed: {reason}"
-                    )
+            self._tell_failures(request, response)
+            if self._settings.versions.default:
+                _complete_started(response, self._settings.versions.default)
         response.completionToken = token
         await self._hub.complete_entity(response)
+
+    def _tell_failures(self, request: pb.EntityBatchRequest, result: pb.EntityBatchResult) -> None:
+        """Say which operations failed: their function did not."""
+        for operation, outcome in zip(request.operations, result.results, strict=False):
+            if outcome.HasField("failure"):
+                reason = _line(outcome.failure.failureDetails)
+                self._supervisor.say(
+                    f"operation {operation.operation} of entity {request.instanceId} failed: {reason}"
+                )
 
     async def _invoke(self, trigger: Trigger, name: str, body: bytes, instance_id: str) -> Result | None:
         """The result; `None` when the work must be given back because the worker died under it."""
@@ -236,13 +242,21 @@ def _started(request: pb.OrchestratorRequest) -> pb.ExecutionStartedEvent:
     raise AssertionError(f"orchestration {request.instanceId} has no start event")
 
 
-def _complete_versions(response: pb.OrchestratorResponse, default: str) -> None:
-    """Children that were given no version have that of this app."""
+def _complete_children(response: pb.OrchestratorResponse, default: str) -> None:
+    """Children that an orchestrator gave no version have that of this app."""
     for action in response.actions:
         if action.HasField("createSubOrchestration") and not optional(
             action.createSubOrchestration, "version"
         ):
             action.createSubOrchestration.version.value = default
+
+
+def _complete_started(result: pb.EntityBatchResult, default: str) -> None:
+    """Likewise the orchestrations that an entity starts."""
+    for action in result.actions:
+        started = action.startNewOrchestration
+        if action.HasField("startNewOrchestration") and not optional(started, "version"):
+            started.version.value = default
 
 
 def _failed_orchestration(failure: Failure) -> pb.OrchestratorResponse:

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -39,5 +40,17 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostProcess]:
 def bus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostProcess]:
     folder = tmp_path_factory.mktemp("bus")
     host = HostProcess(APPS / "bus", folder, "--grace", "1", env=BUS_SETTINGS).ready()
+    yield host
+    host.stop()
+
+
+@pytest.fixture(scope="package")
+def durable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostProcess]:
+    """An app with every kind of durable function, which asks for keys; `http` has the master key."""
+    folder = tmp_path_factory.mktemp("durable")
+    env = {name: str(folder / name.lower()) for name in ("EXPORTS", "PAYLOADS", "POLLS")}
+    host = HostProcess(APPS / "durable", folder, "--enable-auth", "--grace", "1", env=env).ready()
+    keys = json.loads((folder / "data" / "keys.json").read_text())
+    host.http.headers["x-functions-key"] = keys["masterKey"]
     yield host
     host.stop()

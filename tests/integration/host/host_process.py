@@ -1,12 +1,13 @@
 """A host in a process of its own, as a person would run it."""
 
+import asyncio
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,17 @@ def until[T](probe: Callable[[], T], what: str) -> T:
         if answer:
             return answer
         time.sleep(0.02)
+    raise AssertionError(f"{what} did not happen")
+
+
+async def eventually[T](probe: Callable[[], Awaitable[T]], what: str) -> T:
+    """The first true answer of an asynchronous `probe`."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        answer = await probe()
+        if answer:
+            return answer
+        await asyncio.sleep(0.02)
     raise AssertionError(f"{what} did not happen")
 
 
@@ -78,6 +90,10 @@ class HostProcess:
         self.url = found[1]
         self.http = httpx.Client(base_url=self.url, timeout=PATIENCE_S)
         return self
+
+    def plain(self) -> httpx.Client:
+        """A client that knows nothing but URLs."""
+        return httpx.Client(timeout=PATIENCE_S)
 
     def wait_for_log(self, text: str) -> None:
         until(lambda: text in self.log, f"{text!r} in the log")

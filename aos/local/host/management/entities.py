@@ -15,8 +15,6 @@ from aos.local.host.management.parameters import Parameters
 from aos.local.taskhub import TaskHub
 from aos.local.taskhub.wire import optional, text
 
-_EMPTY_KEY = "$"  # how a path names the key that is empty
-
 
 class Entities:
     """Answers requests about entities; `names` are those that the app has functions for, in lower case."""
@@ -61,6 +59,8 @@ class Entities:
         if name.lower() not in self._names:
             known = ", ".join(sorted(self._names)) or "none"
             raise BadRequest(f"the entity {name!r} does not exist or is disabled; this app has: {known}")
+        if not key:  # the extension takes one without, and the SDK for Python then fails with it
+            raise BadRequest(f"an entity needs a key: entities/{name}/...")
         body = await body_of(request)
         given = body if request.content_type == "application/json" else json.dumps(body)
         await self._hub.signal_entity(
@@ -75,7 +75,6 @@ class Entities:
 
 
 def _entity_id(name: str, key: str) -> str:
-    key = "" if key == _EMPTY_KEY else key
     if any(char in "/\\#?" or ord(char) < ord(" ") for char in key):
         raise BadRequest("Entity keys must not contain /, \\, #, ?, or control characters.")
     return f"@{name.lower()}@{key}"

@@ -17,7 +17,7 @@ def token_of(request: web.BaseRequest) -> str | None:
     if not value:
         return None
     try:
-        return base64.urlsafe_b64decode(value.encode("ascii")).decode()
+        return base64.b64decode(value.encode("ascii"), altchars=b"-_", validate=True).decode()
     except (UnicodeError, binascii.Error) as cause:
         raise BadRequest(f"the header {_HEADER} must be one that an earlier answer gave") from cause
 

@@ -19,6 +19,7 @@ from aos.local.host.worker.runtime import (
 
 _DURABLE = "azure-functions-durable"
 _DURABLE_MODULE = "azure.durable_functions"
+_DURABLE_HTTP = "azure.durable_functions.http.builtin"
 
 
 class Message:
@@ -92,6 +93,12 @@ def _refuse_older_durable() -> None:
             f" version 1 too: install '{_DURABLE}>=2.0.0rc3'",
             "",
         )
+
+
+def poll_http_every(seconds: float) -> None:
+    """How long durable HTTP calls wait where a 202 does not say: the SDK polls each second otherwise."""
+    if _DURABLE_HTTP in sys.modules:
+        sys.modules[_DURABLE_HTTP]._DEFAULT_POLL_INTERVAL_SECONDS = seconds  # type: ignore[attr-defined]
 
 
 def uses_http_v2() -> bool:

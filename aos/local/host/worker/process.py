@@ -18,7 +18,7 @@ from aos.local.host.loglevels import LogLevels
 from aos.local.host.worker import logs
 from aos.local.host.worker.failures import failure_from, record_failures
 from aos.local.host.worker.invoking import Function, Invocation, Invoker
-from aos.local.host.worker.loading import AppRefusedError, load_app, uses_http_v2
+from aos.local.host.worker.loading import AppRefusedError, load_app, poll_http_every, uses_http_v2
 from aos.local.host.worker.outputs import Outbox
 from aos.local.host.worker.runtime import invocation_id_cv
 from aos.local.host.worker.web import Exchange, Web
@@ -99,6 +99,8 @@ class Worker:
         except AppRefusedError as error:
             self._channel.send(Kind.REFUSED, 0, pack({"message": error.message, "trace": error.trace}))
             return
+        if hello["http_poll_s"] is not None:
+            poll_http_every(hello["http_poll_s"])
         record_failures()
         self._functions = {function["id"]: Function(function) for function in described}
         self._invoker = Invoker(hello["client"])
