@@ -98,7 +98,7 @@ class Journal:
         """Rows read at start, before anything is submitted."""
         try:
             return self._connection.execute(sql, parameters).fetchall()
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             raise DatabaseError(f"the message database cannot be read: {error}") from error
 
     def next_id(self) -> int:
@@ -241,19 +241,32 @@ def _connect(path: Path | None) -> sqlite3.Connection:
     name = ":memory:" if path is None else str(path)
     try:
         connection = sqlite3.connect(name, isolation_level=None, check_same_thread=False, timeout=2)
-        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # has its effect on a new file
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute(f"PRAGMA journal_size_limit={_LARGEST_WAL_BYTES}")
-        connection.execute("PRAGMA synchronous=FULL")
-        # A second broker on the same file would give out the same messages again.
-        connection.execute("PRAGMA locking_mode=EXCLUSIVE")
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
-        connection.execute(_RULES)
-    except sqlite3.Error as error:
+        try:
+            _prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter from a message about damage
         raise DatabaseError(f"{name}: not usable as the message database: {error}") from error
-    if version > SCHEMA_VERSION:
-        connection.close()
-        raise DatabaseError(f"{name}: written by a newer version (schema {version}, not {SCHEMA_VERSION})")
+    except DatabaseError as error:
+        raise DatabaseError(f"{name}: {error}") from error
     return connection
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    """Set up and check. Raises sqlite3.Error, or DatabaseError, neither of which names the file."""
+    connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # has its effect on a new file
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute(f"PRAGMA journal_size_limit={_LARGEST_WAL_BYTES}")
+    connection.execute("PRAGMA synchronous=FULL")
+    # A second broker on the same file would give out the same messages again.
+    connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > SCHEMA_VERSION:
+        raise DatabaseError(f"written by a newer version (schema {version}, not {SCHEMA_VERSION})")
+    [damage] = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if damage != "ok":
+        raise DatabaseError(f"not usable as the message database: {' '.join(damage.split())}")
+    if version == 0:
+        connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+    connection.execute(_RULES)

@@ -109,7 +109,7 @@ class Namespace:
         for row in self._journal.rows("SELECT * FROM messages ORDER BY entity, sequence"):
             try:
                 messages.setdefault(row[1].lower(), []).append(_message(row))
-            except (DecodeError, ValueError) as error:
+            except (DecodeError, ValueError, TypeError) as error:
                 raise DatabaseError(f"message {row[0]} in the database is damaged: {error}") from error
         sequences = {name.lower(): last for name, last in self._journal.rows("SELECT * FROM sequences")}
         entities = self._queues | self._topics

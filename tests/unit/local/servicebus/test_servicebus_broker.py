@@ -285,6 +285,18 @@ async def test_a_database_that_cannot_be_used_is_named(tmp_path: Path):
     with sqlite3.connect(newer) as connection:
         connection.execute("PRAGMA user_version=99")
     connection.close()
+    broker = await _open(tmp_path / "damaged.db", ManualClock())
+    for _ in range(100):
+        await broker.send("work", bytes(1000))
+    await broker.close()
+    damaged = bytearray((tmp_path / "damaged.db").read_bytes())
+    damaged[len(damaged) // 2 : len(damaged) // 2 + 4096] = bytes(4096)
+    (tmp_path / "damaged.db").write_bytes(damaged)
+    for _ in range(2):  # a file that was refused is let go
+        with pytest.raises(DatabaseError, match=r"damaged\.db: not usable") as refusal:
+            await _open(tmp_path / "damaged.db", ManualClock())
+        assert "\n" not in str(refusal.value)
+        assert "locked" not in str(refusal.value)
     with pytest.raises(DatabaseError, match=r"garbage\.db: not usable"):
         await _open(garbage, ManualClock())
     with pytest.raises(DatabaseError, match=r"newer\.db: written by a newer version"):
