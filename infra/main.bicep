@@ -31,6 +31,9 @@ param vnetEnabled bool = false
 @description('CIDR ranges that may reach the app and its deployment site, separated by commas.')
 param allowedAddresses string = ''
 
+@description('Each copy lies in another zone, and the app runs in several: the loss of one zone stops nothing.')
+param zoneRedundant bool = false
+
 @description('One address in front of the regions, which goes to the one that is ready.')
 param frontDoorEnabled bool = false
 
@@ -213,6 +216,7 @@ module dataStorage 'app/data-storage.bicep' = {
     location: location
     tags: tags
     vnetEnabled: vnetEnabled
+    zoneRedundant: zoneRedundant
     geoRedundant: hasStandby
     workspaceId: monitoring.outputs.workspaceId
   }
@@ -330,13 +334,13 @@ var primaryOrigin = {
   name: 'primary'
   hostName: '${primarySite}.azurewebsites.net'
   location: location
-  siteId: resourceId(subscription().subscriptionId, groupName, 'Microsoft.Web/sites', primarySite)
+  siteId: '${subscription().id}/resourceGroups/${groupName}/providers/Microsoft.Web/sites/${primarySite}'
 }
 var standbyOrigin = {
   name: 'standby'
   hostName: '${standbySite}.azurewebsites.net'
   location: standbyLocation
-  siteId: resourceId(subscription().subscriptionId, standbyGroupName, 'Microsoft.Web/sites', standbySite)
+  siteId: '${subscription().id}/resourceGroups/${standbyGroupName}/providers/Microsoft.Web/sites/${standbySite}'
 }
 var bothOrigins = primaryActive ? [primaryOrigin, standbyOrigin] : [standbyOrigin, primaryOrigin]
 var origins = hasStandby ? bothOrigins : [primaryOrigin]
@@ -367,6 +371,7 @@ module primary 'app/region.bicep' = {
     active: primaryActive
     vnetEnabled: vnetEnabled
     addressPrefix: '10.40.0.0/16'
+    zoneRedundant: zoneRedundant
     geoRedundant: hasStandby
     checkpointRetentionDays: checkpointRetentionDays
     allowedAddresses: addresses
@@ -388,6 +393,7 @@ module standby 'app/region.bicep' = if (hasStandby) {
     active: !primaryActive
     vnetEnabled: vnetEnabled
     addressPrefix: '10.41.0.0/16'
+    zoneRedundant: zoneRedundant
     geoRedundant: hasStandby
     checkpointRetentionDays: checkpointRetentionDays
     allowedAddresses: addresses

@@ -22,7 +22,7 @@ var rules = [
     name: 'orchestration-backlog'
     description: 'Doorbells are rung again: orchestrations do not answer within 20 s.'
     severity: 2
-    query: 'traces | where message has "doorbells again" | summarize amount = count()'
+    query: 'traces | where message contains "doorbells again" | summarize amount = count()'
     operator: 'GreaterThan'
     threshold: 10
   }
@@ -38,7 +38,7 @@ var rules = [
     name: 'silence'
     description: 'The sweep that runs every 20 s has not run: the app is down.'
     severity: 1
-    query: 'requests | where name has "ring_again" | summarize amount = count()'
+    query: 'requests | where name contains "ring_again" | summarize amount = count()'
     operator: 'LessThan'
     threshold: 1
   }

@@ -6,11 +6,16 @@ param location string
 param tags object
 param vnetEnabled bool
 
+@description('Copied to several zones of the region.')
+param zoneRedundant bool
+
 @description('Copied to the paired region, where the copy can be read.')
 param geoRedundant bool
 
 param workspaceId string
 
+var localSku = zoneRedundant ? 'Standard_ZRS' : 'Standard_LRS'
+var copiedSku = zoneRedundant ? 'Standard_RAGZRS' : 'Standard_RAGRS'
 var layout = loadJsonContent('../storage.json')
 
 module account 'br/public:avm/res/storage/storage-account:0.33.0' = {
@@ -20,7 +25,7 @@ module account 'br/public:avm/res/storage/storage-account:0.33.0' = {
     location: location
     tags: tags
     kind: 'StorageV2'
-    skuName: geoRedundant ? 'Standard_RAGRS' : 'Standard_LRS'
+    skuName: geoRedundant ? copiedSku : localSku
     allowSharedKeyAccess: false
     defaultToOAuthAuthentication: true
     allowBlobPublicAccess: false

@@ -29,6 +29,9 @@ param frontDoorId string
 
 param vnetEnabled bool
 
+@description('Instances run in several zones.')
+param zoneRedundant bool
+
 var isClosed = vnetEnabled && empty(allowedAddresses)
 var isRestricted = vnetEnabled || !empty(allowedAddresses) || !empty(frontDoorId)
 var durableReady = {
@@ -63,7 +66,7 @@ module plan 'br/public:avm/res/web/serverfarm:0.7.0' = {
     kind: 'functionapp'
     reserved: true
     skuName: 'FC1'
-    zoneRedundant: false
+    zoneRedundant: zoneRedundant
   }
 }
 

@@ -4,6 +4,7 @@ param name string
 param location string
 param tags object
 param vnetEnabled bool
+param zoneRedundant bool
 
 var packageContainer = 'app-package'
 
@@ -14,7 +15,7 @@ module account 'br/public:avm/res/storage/storage-account:0.33.0' = {
     location: location
     tags: tags
     kind: 'StorageV2'
-    skuName: 'Standard_LRS'
+    skuName: zoneRedundant ? 'Standard_ZRS' : 'Standard_LRS'
     allowSharedKeyAccess: false
     defaultToOAuthAuthentication: true
     allowBlobPublicAccess: false

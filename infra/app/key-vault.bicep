@@ -31,7 +31,8 @@ module vault 'br/public:avm/res/key-vault/vault:0.14.0' = {
     sku: 'standard'
     enableRbacAuthorization: true
     enableSoftDelete: true
-    softDeleteRetentionInDays: deletionProtection ? 90 : 7
+    // Cannot be changed later.
+    softDeleteRetentionInDays: 90
     enablePurgeProtection: deletionProtection
     enableVaultForDeployment: false
     enableVaultForDiskEncryption: false

@@ -15,6 +15,7 @@ param active bool
 
 param vnetEnabled bool
 param addressPrefix string
+param zoneRedundant bool
 param geoRedundant bool
 param checkpointRetentionDays int
 param allowedAddresses array
@@ -47,6 +48,7 @@ module hostStorage 'host-storage.bicep' = {
     location: location
     tags: tags
     vnetEnabled: vnetEnabled
+    zoneRedundant: zoneRedundant
   }
 }
 
@@ -57,6 +59,7 @@ module auditStorage 'audit-storage.bicep' = {
     location: location
     tags: tags
     vnetEnabled: vnetEnabled
+    zoneRedundant: zoneRedundant
     geoRedundant: geoRedundant
     retentionDays: checkpointRetentionDays
     workspaceId: monitoring.workspaceId
@@ -201,6 +204,7 @@ module function 'function.bicep' = {
     allowedAddresses: allowedAddresses
     frontDoorId: frontDoorId
     vnetEnabled: vnetEnabled
+    zoneRedundant: zoneRedundant
   }
   dependsOn: [
     regionRoles

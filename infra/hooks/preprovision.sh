@@ -38,6 +38,7 @@ if [ "${#environment}" -gt 40 ]; then
 fi
 
 one_of DEPLOY_VNET_ENABLED "$vnet" true false
+one_of DEPLOY_ZONE_REDUNDANT "${DEPLOY_ZONE_REDUNDANT:-false}" true false
 one_of DEPLOY_FRONT_DOOR_ENABLED "${DEPLOY_FRONT_DOOR_ENABLED:-false}" true false
 one_of DEPLOY_DELETION_PROTECTION "${DEPLOY_DELETION_PROTECTION:-false}" true false
 one_of DEPLOY_ACTIVE_REGION "${DEPLOY_ACTIVE_REGION:-primary}" primary standby

@@ -43,7 +43,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "allowed": {"vnetEnabled": True, "allowedAddresses": "203.0.113.7/32, 198.51.100.0/24"},
     "standby": {"standbyLocation": "northeurope", "frontDoorEnabled": True},
     "promoted": {"standbyLocation": "northeurope", "frontDoorEnabled": True, "activeRegion": "standby"},
-    "private standby": {"standbyLocation": "northeurope", "vnetEnabled": True},
+    "private standby": {"standbyLocation": "northeurope", "vnetEnabled": True, "zoneRedundant": True},
 }
 
 

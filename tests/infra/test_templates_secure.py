@@ -244,7 +244,21 @@ def test_checkpoints_are_immutable_in_an_account_that_need_not_fail_over() -> No
     (container,) = accounts["audit-storage.bicep"]["blobServices"]["containers"]
     assert container["immutabilityPolicy"] == {"immutabilityPeriodSinceCreationInDays": 365}
     assert "immutabilityPolicy" not in json.dumps(accounts["data-storage.bicep"])
-    assert accounts["data-storage.bicep"]["skuName"] == "Standard_RAGRS"
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "host"),
+    [
+        ("plain", "Standard_LRS", "Standard_LRS"),
+        ("standby", "Standard_RAGRS", "Standard_LRS"),
+        ("private standby", "Standard_RAGZRS", "Standard_ZRS"),
+    ],
+)
+def test_storage_is_copied_as_far_as_was_asked(kind: str, data: str, host: str) -> None:
+    accounts = {one.file: one.params["skuName"] for one in deployment(kind).of(STORAGE)}
+    assert accounts == {"data-storage.bicep": data, "audit-storage.bicep": data, "host-storage.bicep": host}
+    zones = {one.params["zoneRedundant"] for one in deployment(kind).of("br/public:avm/res/web/serverfarm")}
+    assert zones == {host == "Standard_ZRS"}
 
 
 def test_the_key_that_signs_is_of_the_curve_that_the_dossiers_name_and_rotates() -> None:
