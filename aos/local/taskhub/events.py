@@ -5,6 +5,7 @@ import durabletask.internal.orchestrator_service_pb2 as pb
 from aos.local.taskhub.wire import StringValue, encoded, field, timestamp
 
 _NOT_AN_ACTION = -1
+_FIRST = 0  # of the event that starts a generation, by the Durable Task Scheduler's count
 
 # The event of each turn, encoded but for its time: encoded fields may come in any order.
 _STARTED = encoded(pb.HistoryEvent(eventId=_NOT_AN_ACTION, orchestratorStarted=pb.OrchestratorStartedEvent()))
@@ -23,7 +24,7 @@ def turn_started(now: int) -> bytes:
 
 def started(now: int, origin: pb.ExecutionStartedEvent) -> pb.HistoryEvent:
     """The first event of a generation."""
-    return pb.HistoryEvent(eventId=_NOT_AN_ACTION, timestamp=timestamp(now), executionStarted=origin)
+    return pb.HistoryEvent(eventId=_FIRST, timestamp=timestamp(now), executionStarted=origin)
 
 
 def raised(now: int, name: str, data: StringValue | None) -> pb.HistoryEvent:
@@ -42,6 +43,18 @@ def terminated(now: int, output: StringValue | None, *, recurse: bool) -> pb.His
         timestamp=timestamp(now),
         executionTerminated=pb.ExecutionTerminatedEvent(input=output, recurse=recurse),
     )
+
+
+def ended(
+    now: int,
+    status: pb.OrchestrationStatus,
+    result: StringValue | None,
+    failure: pb.TaskFailureDetails | None = None,
+    event_id: int = _NOT_AN_ACTION,
+) -> pb.HistoryEvent:
+    """The last event of an instance; `event_id` is that of the action that ended it, if one did."""
+    outcome = pb.ExecutionCompletedEvent(orchestrationStatus=status, result=result, failureDetails=failure)
+    return pb.HistoryEvent(eventId=event_id, timestamp=timestamp(now), executionCompleted=outcome)
 
 
 def child_completed(now: int, task: int, result: StringValue | None) -> pb.HistoryEvent:

@@ -148,7 +148,7 @@ class Instances:
             return
         now = self._state.clock.now()
         if instance.turns == 0 and instance.lease is None:
-            self.end(instance, pb.ORCHESTRATION_STATUS_TERMINATED, output, None)
+            self.end(instance, events.ended(now, pb.ORCHESTRATION_STATUS_TERMINATED, text(output)))
             if recurse:
                 self.terminate_children(instance, output)
             return
@@ -167,29 +167,17 @@ class Instances:
             return False
         if instance.lease is not None:
             self._state.dispatcher.release(instance.lease)
-        self.end(instance, pb.ORCHESTRATION_STATUS_TERMINATED, reason, None)
+        now = self._state.clock.now()
+        self.end(instance, events.ended(now, pb.ORCHESTRATION_STATUS_TERMINATED, text(reason)))
         return True
 
-    def end(
-        self,
-        instance: Instance,
-        status: pb.OrchestrationStatus,
-        output: str | None,
-        failure: pb.TaskFailureDetails | None,
-        fragment: bytes = b"",
-    ) -> None:
-        """Give an instance its final status; `fragment` is its last turn's history."""
-        state = self._state
-        now = state.clock.now()
-        instance.status, instance.output = status, output
-        instance.failure = failure.SerializeToString() if failure is not None else None
-        instance.completed = instance.updated = now
-        ended = events.new(now)
-        ended.executionCompleted.CopyFrom(
-            pb.ExecutionCompletedEvent(
-                orchestrationStatus=status, result=text(output), failureDetails=failure
-            )
-        )
+    def end(self, instance: Instance, ended: pb.HistoryEvent, fragment: bytes = b"") -> None:
+        """Give an instance the final status that its last event tells, after `fragment`, its last turn."""
+        state, outcome = self._state, ended.executionCompleted
+        failed = outcome.HasField("failureDetails")
+        instance.status, instance.output = outcome.orchestrationStatus, optional(outcome, "result")
+        instance.failure = outcome.failureDetails.SerializeToString() if failed else None
+        instance.completed = instance.updated = state.clock.now()
         state.append_history(instance, fragment + past_event(ended.SerializeToString()))
         self._entities.release_all(instance)
         self.tell_parent(instance)

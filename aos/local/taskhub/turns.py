@@ -41,14 +41,14 @@ class Turn:
         it.updated = self._now
         if response.HasField("orchestrationTraceContext"):
             it.trace = response.orchestrationTraceContext.SerializeToString()
-        end: pb.CompleteOrchestrationAction | None = None
+        end: pb.OrchestratorAction | None = None
         for action in actions:
             match action.WhichOneof("orchestratorActionType"):
                 case "rewindOrchestration":
                     self._rewound(action.rewindOrchestration)
                     return
                 case "completeOrchestration":
-                    end = action.completeOrchestration
+                    end = action
                 case kind:
                     self._act(kind, action)
         it.custom_status = optional(response, "customStatus")
@@ -56,10 +56,10 @@ class Turn:
             self._state.append_history(it, bytes(self._fragment))
             self._state.save(it)
             self._state.dispatcher.offer(it)
-        elif end.orchestrationStatus == pb.ORCHESTRATION_STATUS_CONTINUED_AS_NEW:
-            self._continue_as_new(end)
+        elif end.completeOrchestration.orchestrationStatus == pb.ORCHESTRATION_STATUS_CONTINUED_AS_NEW:
+            self._continue_as_new(end.completeOrchestration)
         else:
-            self._end(end)
+            self._end(end.id, end.completeOrchestration)
 
     def _consume(self, response: pb.OrchestratorResponse) -> None:
         if response.HasField("numEventsProcessed"):
@@ -162,7 +162,7 @@ class Turn:
                 self._record(event)
                 self._entities.unlock(self._it, unlock.criticalSectionId, unlock.targetInstanceId.value)
 
-    def _end(self, end: pb.CompleteOrchestrationAction) -> None:
+    def _end(self, action: int, end: pb.CompleteOrchestrationAction) -> None:
         failure = end.failureDetails if end.HasField("failureDetails") else None
         status = end.orchestrationStatus
         if status not in TERMINAL:
@@ -170,10 +170,12 @@ class Turn:
                 errorType="InvalidStatus", errorMessage=f"the worker ended the instance with status {status}"
             )
             status = pb.ORCHESTRATION_STATUS_FAILED
-        self._instances.end(self._it, status, optional(end, "result"), failure, bytes(self._fragment))
+        result = optional(end, "result")
+        ended = events.ended(self._now, status, text(result), failure, action)
+        self._instances.end(self._it, ended, bytes(self._fragment))
         recurse = any(message.kind is Kind.TERMINATE_ALL for message in self._messages)
         if recurse and status == pb.ORCHESTRATION_STATUS_TERMINATED:
-            self._instances.terminate_children(self._it, optional(end, "result"))
+            self._instances.terminate_children(self._it, result)
 
     def _continue_as_new(self, end: pb.CompleteOrchestrationAction) -> None:
         it, state = self._it, self._state

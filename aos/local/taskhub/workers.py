@@ -118,7 +118,8 @@ class WorkerCalls:
             details = pb.TaskFailureDetails(
                 errorType="InvalidTurn", errorMessage=f"the turn could not be carried out: {why}"
             )
-            self._instances.end(instance, pb.ORCHESTRATION_STATUS_FAILED, None, details)
+            now = self._engine.clock.now()
+            self._instances.end(instance, events.ended(now, pb.ORCHESTRATION_STATUS_FAILED, None, details))
 
     async def abandon_orchestrator(
         self, request: pb.AbandonOrchestrationTaskRequest

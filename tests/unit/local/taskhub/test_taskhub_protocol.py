@@ -54,6 +54,20 @@ async def test_a_turn_receives_the_whole_history_and_only_what_is_new(hub: TaskH
     assert second.executionId.value == first.orchestratorRequest.executionId.value
 
 
+async def test_events_are_numbered_as_the_scheduler_numbers_them(hub: TaskHub) -> None:
+    worker = ScriptedWorker(hub)
+    await start(hub, "i")
+    await hub.complete_orchestrator(turn(await worker.take(), schedule(1)))
+    await hub.complete_activity(pb.ActivityResponse(completionToken=(await worker.take()).completionToken))
+    await hub.complete_orchestrator(turn(await worker.take(), complete()))
+    wanted = pb.StreamInstanceHistoryRequest(instanceId="i")
+    history = [event async for chunk in hub.stream_instance_history(wanted) for event in chunk.events]
+    assert [(event.WhichOneof("eventType"), event.eventId) for event in history] == [
+        ("orchestratorStarted", -1), ("executionStarted", 0), ("taskScheduled", 1),
+        ("orchestratorStarted", -1), ("taskCompleted", -1), ("executionCompleted", 99),
+    ]  # fmt: skip
+
+
 async def test_an_activity_is_handed_out_only_once_its_turn_is_on_disk(hub: TaskHub, tmp_path: Path) -> None:
     worker = ScriptedWorker(hub)
     await start(hub, "i")
