@@ -6,7 +6,7 @@ from pathlib import Path
 from aos.local.servicebus import Broker, Topology
 
 _BODY = bytes(200_000)
-_COUNT = 100
+_COUNT = 30
 _TOPOLOGY = Topology.parse({"UserConfig": {"Namespaces": [{"Name": "n", "Queues": [{"Name": "q"}]}]}})
 
 
