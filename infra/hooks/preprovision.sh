@@ -57,8 +57,9 @@ if [ "${DEPLOY_MODEL:-mock}" != mock ] && [ -z "${DEPLOY_MODEL_BASE_URL:-}" ]; t
     problem "DEPLOY_MODEL is '${DEPLOY_MODEL}', but DEPLOY_MODEL_BASE_URL does not say where it is asked"
 fi
 
-offers_python() { # offers_python REGION
+offers_python() { # offers_python REGION; what cannot be known is no reason to stop
     versions=$(az functionapp list-flexconsumption-runtimes --location "$1" --runtime python --query '[].version' --output tsv) || return 0
+    if [ -z "$versions" ]; then return 0; fi
     printf '%s\n' "$versions" | tr -d '\r' | grep -qx '3\.13'
 }
 
@@ -74,7 +75,7 @@ if [ -z "$location" ]; then
     problem "there is no location: azd env set AZURE_LOCATION REGION"
 elif ! command -v az >/dev/null 2>&1; then
     echo "not checked: whether $location offers Flex Consumption (the Azure CLI, az, is not installed)" >&2
-elif ! regions=$(az functionapp list-flexconsumption-locations --query '[].name' --output tsv); then
+elif ! regions=$(az functionapp list-flexconsumption-locations --query '[].name' --output tsv) || [ -z "$regions" ]; then
     echo "not checked: whether $location offers Flex Consumption (sign in with: az login)" >&2
 else
     regions=$(printf '%s' "$regions" | tr '[:upper:]' '[:lower:]' | tr -d ' \r')

@@ -105,8 +105,11 @@ def test_what_would_fail_after_minutes_is_said_before(
     assert "Nothing was made" in ran.err
 
 
-def test_who_is_not_signed_in_to_az_is_told_what_was_not_checked(cli: RecordedCli, tmp_path: Path) -> None:
-    cli.record("az", {REGIONS: None})
+@pytest.mark.parametrize("answer", [None, ""])
+def test_who_is_not_signed_in_to_az_is_told_what_was_not_checked(
+    answer: str | None, cli: RecordedCli, tmp_path: Path
+) -> None:
+    cli.record("az", {REGIONS: answer})
     ran = cli.run(CHECK, cwd=tmp_path, **GOOD)
     assert ran.code == 0
     assert "not checked: whether westeurope offers Flex Consumption (sign in with: az login)" in ran.err

@@ -13,7 +13,15 @@ from typing import Any
 import pytest
 from bicep_program import Made
 from deployments import INFRA, KINDS, ROOT, app_settings, deployment
-from facts import Facts, app_facts, disagreements, indexed_functions, infra_facts, named_in_code
+from facts import (
+    Facts,
+    app_facts,
+    disagreements,
+    indexed_functions,
+    infra_facts,
+    named_in_code,
+    role_assignments,
+)
 
 from aos.services.auth import principal
 from aos.services.environment.settings import load_settings
@@ -175,6 +183,18 @@ def test_promoting_a_region_changes_exactly_the_settings_that_the_templates_woul
     written = set(re.findall(r"^    ([A-Z]\w+)=", script, re.M))
     assert removed == set(old) - set(new)
     assert written == {name for name in new if old.get(name) != new[name]}
+
+
+def test_who_deploys_may_write_the_first_key_and_nothing_else() -> None:
+    made = deployment("everything")
+    roles = {guid: name for name, guid in json.loads((INFRA / "roles.json").read_text()).items()}
+    (given,) = [
+        one.body["properties"]
+        for one in role_assignments(made)
+        if one.body["properties"]["principalId"] == KINDS["everything"]["principalId"]
+    ]
+    assert roles[given["roleDefinitionId"].split("/")[-1]] == "storageTableDataContributor"
+    assert not [one for one in role_assignments(deployment("plain")) if one.file == "rbac-operator.bicep"]
 
 
 def _roles_of_the_app() -> dict[str, Any]:
