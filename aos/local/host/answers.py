@@ -6,7 +6,8 @@ from typing import Any
 
 from aiohttp import web
 
-LARGEST_BODY = 100 * 1024 * 1024  # as the Functions host takes at most
+LARGEST_BODY = 100 * 1024 * 1024
+"""What the Functions host takes at most, unless it is told otherwise."""
 
 
 class BadRequest(Exception):

@@ -30,7 +30,7 @@ from aos.local.host.outputs import Outputs
 from aos.local.host.routetable import RouteTable
 from aos.local.host.schedule import time_zone
 from aos.local.host.serving import Site
-from aos.local.host.settings import app_settings, local_cors, worker_count
+from aos.local.host.settings import app_settings, largest_body, local_cors, worker_count
 from aos.local.host.settlements import Settlements
 from aos.local.host.supervisor import Supervisor
 from aos.local.host.throttle import Throttle
@@ -151,6 +151,7 @@ class Application:
             homepage=self._settings.get("AzureWebJobsDisableHomepage", "").lower() != "true",
             headers=host_json.response_headers,
             throttle=Throttle(host_json.max_outstanding_requests, host_json.max_concurrent_requests),
+            largest_body=largest_body(self._settings),
             cors=self._cors,
             management=Management(served.hub, served.name, self._active(), self._links),
             run_by_hand=ByHand(supervisor, timers).run,

@@ -21,8 +21,8 @@ class Site:
     """One version of the app as HTTP sees it.
 
     `homepage` answers a request for the root that no function takes. `headers` go with every response of
-    its functions; `run_by_hand` runs one that is not called by HTTP
-    with an input, and does not wait for its end (`BadRequest` when it cannot be run so).
+    its functions; `largest_body` is in bytes; `run_by_hand` runs one that is not called by HTTP with an
+    input, and does not wait for its end (`BadRequest` when it cannot be run so).
     """
 
     supervisor: Supervisor
@@ -32,6 +32,7 @@ class Site:
     homepage: bool
     headers: Mapping[str, str]
     throttle: Throttle
+    largest_body: int
     cors: Cors
     management: Management
     run_by_hand: Callable[[Function, str], None]

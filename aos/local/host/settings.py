@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from aos.local.host import jsonc
+from aos.local.host.answers import LARGEST_BODY
 from aos.local.host.cors import Cors, read_cors
 from aos.local.host.errors import HostError
 
 DEFAULT_PORT = 7071
 MOST_WORKERS = 10  # of a Functions app in Azure too
 _WORKER_COUNT = "FUNCTIONS_WORKER_PROCESS_COUNT"
+_BODY_LIMIT = "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT"
 _FILE = "local.settings.json"
 _REFERENCE = re.compile(r"%([^%\s]+)%")
 
@@ -71,6 +73,14 @@ def worker_count(settings: Mapping[str, str]) -> int:
     text = settings.get(_WORKER_COUNT) or "1"
     if text not in map(str, range(1, MOST_WORKERS + 1)):
         raise HostError(f"{_WORKER_COUNT} is {text!r}: it must be a number from 1 to {MOST_WORKERS}")
+    return int(text)
+
+
+def largest_body(settings: Mapping[str, str]) -> int:
+    """How many bytes the body of a request may have: FUNCTIONS_REQUEST_BODY_SIZE_LIMIT, else 100 MiB."""
+    text = settings.get(_BODY_LIMIT) or str(LARGEST_BODY)
+    if not text.isascii() or not text.isdecimal() or not int(text):
+        raise HostError(f"{_BODY_LIMIT} is {text!r}: it must be a number of bytes")
     return int(text)
 
 

@@ -83,8 +83,7 @@ class FrontEnd:
             self._console.warn(f"{request.method} {request.path}: {type(error).__name__}: {error}")
             response = _answer(500, "Internal Server Error")
         if not response.prepared:
-            response.headers.update(request[_CORS])
-            response.headers["Server"] = "aos"
+            _complete(response, request[_CORS])
         return response
 
     async def _dispatch(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -108,6 +107,8 @@ class FrontEnd:
         function = found.entry.function
         if not self._door.admits(request, found.entry.level, function.name):
             return _answer(401)
+        if (request.content_length or 0) > site.largest_body:
+            return _too_large(site)
         try:
             async with (
                 site.throttle.place(),
@@ -134,11 +135,15 @@ class FrontEnd:
         return await site.management.answer(request, raw_path)
 
     async def _exchange(self, request: web.BaseRequest, site: Site, call: Call) -> web.StreamResponse:
-        upload = asyncio.create_task(_upload(request, call)) if request.body_exists else None
+        upload = (
+            asyncio.create_task(_upload(request, call, site.largest_body)) if request.body_exists else None
+        )
         try:
             head = await call.next_part()
             if isinstance(head, ResponseHead):
                 return await self._respond(request, site, call, head)
+            if upload is not None and upload.done() and not upload.result():
+                return _too_large(site)
             if call.timed_out:
                 return _answer(504, "the function took too long")
             await call.result  # the function failed before it answered, or the worker died
@@ -155,9 +160,9 @@ class FrontEnd:
         for name, value in head.headers:
             if name.lower() not in _HOP_BY_HOP:
                 response.headers.add(name, value)
-        response.headers["Server"] = "aos"
-        response.headers.update(request[_CORS])
-        if response.content_length is None and request.version >= (1, 1) and head.status not in (204, 304):
+        _complete(response, request[_CORS])
+        bodiless = request.method == "HEAD" or head.status in (204, 304)
+        if response.content_length is None and request.version >= (1, 1) and not bodiless:
             response.enable_chunked_encoding()
         task = asyncio.current_task()
         endless = response.headers.get("Content-Type", "").startswith(_EVENT_STREAM)
@@ -168,7 +173,8 @@ class FrontEnd:
                 task.cancel()
         await response.prepare(request)
         while isinstance(piece := await call.next_part(), bytes):
-            await response.write(piece)
+            if not bodiless:
+                await response.write(piece)
             call.taken(len(piece))
         if call.answered:
             await response.write_eof()
@@ -182,18 +188,41 @@ def _answer(status: int, text: str = "", headers: Mapping[str, str] | None = Non
     return web.Response(status=status, text=text or None, headers=headers)
 
 
-async def _upload(request: web.BaseRequest, call: Call) -> None:
+def _too_large(site: Site) -> web.Response:
+    """The rest of the body is not read: the connection is of no use any more."""
+    return _answer(413, f"the body is larger than {site.largest_body} bytes", {"Connection": "close"})
+
+
+def _complete(response: web.StreamResponse, cors: dict[str, str]) -> None:
+    """Add what every answer has."""
+    response.headers["Server"] = "aos"
+    for name, value in cors.items():
+        if name == "Vary":
+            response.headers.add(name, value)
+        else:
+            response.headers[name] = value
+
+
+async def _upload(request: web.BaseRequest, call: Call, most: int) -> bool:
+    """Pass the body on; false when it is larger than `most` bytes, and then the function is given up."""
     with contextlib.suppress(OSError, web.RequestPayloadError):  # the client went away: the handler is told
-        await _upload_pieces(request, call)
+        return await _upload_pieces(request, call, most)
+    return True
 
 
-async def _upload_pieces(request: web.BaseRequest, call: Call) -> None:
+async def _upload_pieces(request: web.BaseRequest, call: Call, most: int) -> bool:
     if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    size = 0
     async for piece in request.content.iter_chunked(64 * 1024):
+        size += len(piece)
+        if size > most:
+            call.cancel()
+            return False
         if not await call.upload(piece):
-            return
+            return True
     call.upload_end()
+    return True
 
 
 def _head(request: web.BaseRequest, raw_path: str, parameters: dict[str, str]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ def classic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostProcess]:
         "OVERRIDDEN": "from the environment",
         "EXTRA": "from the environment",
         "AzureWebJobs.switched_off.Disabled": "true",
+        "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT": "6000000",
         "AzureFunctionsJobHost__extensions__durableTask__hubName": "FromEnvironment",
     }
     host = HostProcess(

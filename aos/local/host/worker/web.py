@@ -226,10 +226,12 @@ def _header(head: dict[str, Any], wanted: str) -> str:
 
 
 def _joined(pairs: list[tuple[str, str]]) -> dict[str, Datum]:
+    """Values by name; those that are empty do not reach a function, as from the Functions host."""
     values: dict[str, list[str]] = {}
     for name, value in pairs:
         values.setdefault(name, []).append(value)
-    return {name: Datum(",".join(several), "string") for name, several in values.items()}
+    joined = {name: ",".join(several) for name, several in values.items()}
+    return {name: Datum(value, "string") for name, value in joined.items() if value}
 
 
 def _classic_request(head: dict[str, Any], body: bytes) -> Datum:
@@ -250,17 +252,20 @@ def _classic_response(datum: Datum | None) -> tuple[int, list[tuple[bytes, bytes
     if datum is None or datum.value is None:
         return 204, [], b""
     if datum.type != "http":
-        text = datum.value if isinstance(datum.value, str) else str(datum.value)
-        return 200, [(b"content-type", b"text/plain; charset=utf-8")], text.encode()
+        content = (datum.value if isinstance(datum.value, str) else str(datum.value)).encode()
+        return 200, [(b"content-type", b"text/plain; charset=utf-8"), _length(content)], content
     value = datum.value
     headers = [
-        (name.encode("latin-1"), field.value.encode("latin-1")) for name, field in value["headers"].items()
+        (name.encode("latin-1"), field.value.encode("latin-1"))
+        for name, field in value["headers"].items()
+        if name.lower() != "content-length"
     ]
     for jar in value.get("cookies") or ():
         headers += [(b"set-cookie", morsel.OutputString().encode("latin-1")) for morsel in jar.values()]
-    content = value["body"].value or b""
-    return (
-        int(value["status_code"].value),
-        headers,
-        content if isinstance(content, bytes) else content.encode(),
-    )
+    body = value["body"].value or b""
+    content = body if isinstance(body, bytes) else body.encode()
+    return int(value["status_code"].value), [*headers, _length(content)], content
+
+
+def _length(content: bytes) -> tuple[bytes, bytes]:
+    return b"content-length", str(len(content)).encode()

@@ -56,3 +56,48 @@ def raw(req: func.HttpRequest, client: str) -> str:
 @app.route(methods=["GET"])
 def switched_off(req: func.HttpRequest) -> str:
     return "this function is disabled"
+
+
+@app.route(route="whole/{kind:alpha}/{number:int=7}")
+async def whole(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
+    """Everything that a request has, in whatever method."""
+    answer = {
+        "method": req.method,
+        "route": dict(req.route_params),
+        "params": dict(req.params),
+        "headers": {name: value for name, value in req.headers.items() if name.startswith("x-mine")},
+        "form": req.form.to_dict(flat=False),
+        "files": {name: [file.filename, file.read().decode()] for name, file in req.files.items()},
+        "function": [context.function_name, len(context.invocation_id)],
+    }
+    return func.HttpResponse(json.dumps(answer), mimetype="application/json")
+
+
+@app.route(route="reply/{kind}", methods=["GET", "HEAD", "OPTIONS"])
+def reply(req: func.HttpRequest) -> func.HttpResponse:
+    """A response of the kind asked for."""
+    match req.route_params["kind"]:
+        case "nothing":
+            return None
+        case "empty":
+            return func.HttpResponse(status_code=204)
+        case "bytes":
+            return func.HttpResponse(b"\x00\xff", mimetype="application/octet-stream")
+        case "latin":
+            return func.HttpResponse("gr\u00fcn", mimetype="text/html", charset="iso-8859-1")
+        case "redirect":
+            return func.HttpResponse(status_code=307, headers={"Location": "/api/text"})
+        case "cookies":
+            response = func.HttpResponse("with cookies")
+            response.headers.add("Set-Cookie", "a=1; Path=/; HttpOnly; SameSite=Lax")
+            response.headers.add("Set-Cookie", "b=2; Max-Age=60; Secure")
+            return response
+        case "large":
+            return func.HttpResponse(b"x" * 5_000_000)
+        case _:
+            return func.HttpResponse("of no kind", status_code=200)
+
+
+@app.route(methods=["POST"])
+def size(req: func.HttpRequest) -> str:
+    return str(len(req.get_body()))
