@@ -1,9 +1,10 @@
 """The Service Bus broker of the host, opened when an app needs one."""
 
-import os
 from pathlib import Path
 
 from aos.local.host.broker import open_broker
+from aos.local.host.errors import HostError
+from aos.local.host.files import replace_file
 from aos.local.servicebus import Broker, Topology
 
 
@@ -24,7 +25,7 @@ class Messaging:
         if self._broker is None or topology != self._topology:
             await self.close()
             self._broker, self._topology = await open_broker(self._journal, topology), topology
-            _write_secret(self._connection, self._broker.connection_string)
+            _leave(self._connection, self._broker.connection_string)
         return self._broker
 
     @property
@@ -40,8 +41,9 @@ class Messaging:
             await broker.close()
 
 
-def _write_secret(path: Path, text: str) -> None:
+def _leave(path: Path, text: str) -> None:
     """Write a file that nobody else may read."""
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(f"{text}\n")
+    try:
+        replace_file(path, f"{text}\n", mode=0o600)
+    except OSError as error:
+        raise HostError(f"cannot write {path}: {error.strerror}") from error
