@@ -14,7 +14,7 @@ from aos.local.host.broker import connect, connect_default, read_topology, topol
 from aos.local.host.bus import BusTriggers
 from aos.local.host.busentities import bus_bindings, topology_of
 from aos.local.host.byhand import ByHand
-from aos.local.host.clientbinding import client_configuration, management_links
+from aos.local.host.clientbinding import client_configuration, management_links, refuse_other_hubs
 from aos.local.host.console import Console
 from aos.local.host.cors import Cors
 from aos.local.host.door import Door
@@ -134,6 +134,7 @@ class Application:
             self.host_json.retry,
         )
         self._listeners = [timers, *self._make_listeners(supervisor, served, broker)]
+        refuse_other_hubs(self.functions, served.name)
         self._ground.door.expect(each.name for each in self.functions)
         served.hub.rules = self._client_rules()
         return self._site(supervisor, served, timers)

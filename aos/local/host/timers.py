@@ -125,11 +125,13 @@ class Timer:
         self._monitored = (
             function.properties.get("useMonitor") is not False and not self._schedule.is_frequent
         )
-        self._status = self._fresh(datetime.now(UTC))
+        self._status = fresh(self._schedule, datetime.now(UTC))
 
     async def run(self) -> None:
         """Fire until paused: when overdue, at start if asked for, and on schedule."""
-        overdue = self._recall(datetime.now(UTC))
+        known = self._kept.of(self._function.name) if self._monitored else None
+        status, overdue = recall(known, self._schedule, datetime.now(UTC))
+        self._remember(status)
         if overdue or self._function.properties.get("runOnStartup"):
             await self._fire(past_due=overdue)
         while await self._sleep_until(self._status.due):
@@ -149,23 +151,6 @@ class Timer:
             "IsPastDue": past_due,
         }
         return json.dumps(occasion).encode()
-
-    def _fresh(self, now: datetime) -> Status:
-        return Status(None, self._schedule.next_after(now), now)
-
-    def _recall(self, now: datetime) -> bool:
-        """Take up what is known of the timer; whether it was due while no host ran."""
-        known = self._kept.of(self._function.name) if self._monitored else None
-        if known is None:
-            self._remember(self._fresh(now))
-            return False
-        since = known.last or known.updated
-        expected = self._schedule.next_after(since)
-        if known.due != expected:  # the schedule is another: what it would have missed does not count
-            self._remember(self._fresh(now) if expected < now else Status(None, expected, since))
-            return False
-        self._status = known
-        return known.due < now
 
     async def _fire(self, *, past_due: bool) -> None:
         """Run the function, and know when it is due next: at once if that passed meanwhile."""
@@ -213,6 +198,25 @@ class Timer:
 
     def _text(self, moment: datetime | None) -> str:
         return moment.astimezone(self._zone).isoformat() if moment else "0001-01-01T00:00:00+00:00"
+
+
+def fresh(schedule: Schedule, now: datetime) -> Status:
+    """The status of a timer of which nothing is known."""
+    return Status(None, schedule.next_after(now), now)
+
+
+def recall(known: Status | None, schedule: Schedule, now: datetime) -> tuple[Status, bool]:
+    """How a timer goes on, and whether it was due while no host ran.
+
+    When the schedule is another since, what it would have missed does not count.
+    """
+    if known is None:
+        return fresh(schedule, now), False
+    since = known.last or known.updated
+    expected = schedule.next_after(since)
+    if known.due == expected:
+        return known, known.due < now
+    return (fresh(schedule, now) if expected < now else Status(None, expected, since)), False
 
 
 def _schedule(function: Function, zone: tzinfo) -> Schedule:

@@ -50,6 +50,7 @@ def durable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostProcess]:
     """An app with every kind of durable function, which asks for keys; `http` has the master key."""
     folder = tmp_path_factory.mktemp("durable")
     env = {name: str(folder / name.lower()) for name in ("EXPORTS", "PAYLOADS", "POLLS")}
+    env["WEBSITE_TIME_ZONE"] = "Europe/Vienna"
     host = HostProcess(APPS / "durable", folder, "--enable-auth", "--grace", "1", env=env).ready()
     keys = json.loads((folder / "data" / "keys.json").read_text())
     host.http.headers["x-functions-key"] = keys["masterKey"]

@@ -163,6 +163,17 @@ async def test_a_queue_outside_the_topology_and_a_foreign_namespace_are_named(tm
     assert "binding 'm': the setting Bus__fullyQualifiedNamespace points to another" in error.message
 
 
+async def test_a_durable_client_of_another_hub_is_named(tmp_path: Path) -> None:
+    code = (
+        "import azure.durable_functions as df\nimport azure.functions as func\napp = df.DFApp()\n"
+        "@app.route(route='x')\n@app.durable_client_input(client_name='client', task_hub='Elsewhere')\n"
+        "async def f(req: func.HttpRequest, client) -> str: ...\n"
+    )
+    error = await refusal(make_app(tmp_path, code), tmp_path)
+    assert "function f: its durable client 'client' is of the task hub 'Elsewhere'" in error.message
+    assert "'TestHubName'" in error.message
+
+
 async def test_an_unusable_data_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file")
     assert "cannot use the data folder" in (await refusal(make_app(tmp_path), tmp_path)).message

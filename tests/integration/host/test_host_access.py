@@ -132,7 +132,7 @@ def test_functions_that_are_not_called_by_http_are_run_by_hand(durable: HostProc
     assert run("on_message", input="typed by hand") == 202
     assert run("count", input='"by hand"') == 202
     assert durable.wait_for_trace("yearly")[0].startswith("yearly False 20")
-    assert durable.wait_for_trace("yearly")[0].endswith("-01-01T03:00:00+00:00 True")
+    assert durable.wait_for_trace("yearly")[0].endswith("-01-01T03:00:00+01:00 True")
     assert durable.wait_for_trace("unmonitored") == ["unmonitored {} False"]
     assert durable.wait_for_trace("message") == ["message typed by hand"]
     durable.wait_for_trace("called by hand")
