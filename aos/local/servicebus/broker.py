@@ -10,6 +10,7 @@ from typing import Any
 
 from aos.local.servicebus.clock import Clock, SystemClock
 from aos.local.servicebus.connection import Connection
+from aos.local.servicebus.door import Door
 from aos.local.servicebus.errors import NotAllowedError
 from aos.local.servicebus.intake import Destination, accept
 from aos.local.servicebus.journal import Journal
@@ -35,6 +36,7 @@ class Broker:
         self.namespace = Namespace(topology, clock, journal)
         self.authority = Authority(KEY_NAME, key, clock)
         self.connections: set[Connection] = set()
+        self.door = Door(self)
         self._server: asyncio.Server | None = None
         self._host = ""
         self._port = 0
@@ -157,5 +159,6 @@ class Broker:
             self._server.close()
         for connection in list(self.connections):
             connection.close()
+        await self.door.close()
         self.namespace.stop()
         await self.journal.close()

@@ -45,6 +45,7 @@ _LARGEST_WRITE = 256 * 1024
 _MOST_UNREAD = 16 * 1024 * 1024
 _IDLE_MS = 240_000
 _OPENING_S = 30.0  # from the first byte to the open frame
+_HTTP = (b"GET ", b"PUT ", b"POST", b"DELE", b"HEAD", b"OPTI", b"PATC")  # what its requests start with
 _MECHANISMS = ("MSSBCBS", "PLAIN", "ANONYMOUS")
 _SASL_FRAME = 1
 _SASL_OK, _SASL_AUTH = UByte(0), UByte(1)
@@ -61,6 +62,7 @@ class Connection(asyncio.Protocol):
         self._buffer = bytearray()
         self._out: list[bytes] = []
         self._out_bytes = 0
+        self._fresh = True
         self._header_expected = True
         self._trusted = False  # SASL PLAIN with the right key needs no token
         self._opened = False
@@ -106,6 +108,11 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take in whole frames; what the client sends wrong closes the connection with an error."""
+        if self._fresh:
+            self._fresh = False
+            if data.startswith(_HTTP):
+                self._hand_over(data)
+                return
         self._heard_s = self._loop.time()
         self._buffer += data
         try:
@@ -171,6 +178,13 @@ class Connection(asyncio.Protocol):
             self._transport.write(b"".join(self._out))
         self._out.clear()
         self._out_bytes = 0
+
+    def _hand_over(self, data: bytes) -> None:
+        """What the client speaks is HTTP."""
+        transport = self._transport
+        assert transport is not None
+        self.connection_lost(None)
+        self.broker.door.let_in(transport, data)
 
     def _hold_back(self) -> None:
         """Read no more from a client that does not read what it has coming, until it does."""

@@ -4,11 +4,12 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 
+import aiohttp
 import pytest
 import pytest_asyncio
 from azure.core.credentials import AzureSasCredential
 from azure.servicebus import ServiceBusClient as SyncClient
-from azure.servicebus import ServiceBusMessage
+from azure.servicebus import ServiceBusMessage, TransportType
 from azure.servicebus._pyamqp.utils import generate_sas_token
 from azure.servicebus.aio import ServiceBusClient
 from azure.servicebus.exceptions import (
@@ -38,6 +39,7 @@ from aos.local.servicebus.performatives import (
     decode_performative,
     encode_frame,
 )
+from aos.local.servicebus.websocket import _Stream
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -249,8 +251,31 @@ async def test_a_transfer_to_no_link_ends_the_session_and_not_the_connection(bus
 
 
 async def test_bytes_that_are_no_amqp_close_the_connection(bus: Bus, wire: Wire):
-    wire.writer.write(b"GET / HTTP/1.1\r\n\r\n")
+    wire.writer.write(b"HELO broker.example\r\n")
     assert await wire.reader.read() == AMQP_HEADER
+
+
+async def test_http_is_spoken_for_websockets_alone(bus: Bus):
+    client = ServiceBusClient.from_connection_string(
+        bus.broker.connection_string,
+        transport_type=TransportType.AmqpOverWebsocket,
+        custom_endpoint_address=f"sb://127.0.0.1:{bus.broker.port}",
+        retry_total=0,
+    )
+    large = b"x" * 200_000
+    async with client, client.get_queue_receiver("fleeting") as receiver:
+        async with client.get_queue_sender("fleeting") as sender:
+            await sender.send_messages(ServiceBusMessage(large))
+        bodies = []
+        while large not in bodies:
+            for message in await receiver.receive_messages(9, max_wait_time=10):
+                bodies.append(b"".join(message.body))
+                await receiver.complete_message(message)
+    url = f"http://127.0.0.1:{bus.broker.port}/fleeting?api-version=2021-05"
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        assert answer.status == 501
+        assert "not administered over HTTP" in await answer.text()
+    assert not [each for each in bus.broker.connections if isinstance(each._transport, _Stream)]
 
 
 def _stream() -> bytes:
