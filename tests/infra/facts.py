@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -86,10 +87,15 @@ def indexed_functions() -> list[dict[str, Any]]:
         "ServiceBusConnection"
     ]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AOS_")}
-    environment |= {"ServiceBusConnection": connection}
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            cwd=ROOT,
+            env=environment | {"ServiceBusConnection": connection, "AOS_DATA": folder},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
     found: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
     return found
 
