@@ -15,7 +15,7 @@ def main() -> int:
     parser.add_argument("--app", type=Path, default=Path(), help="the app's folder")
     parser.add_argument("--data", type=Path, default=Path(".aos"), help="where state is kept")
     parser.add_argument("--port", type=int, help="default: what local.settings.json says, else 7071")
-    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--host", help="default: what local.settings.json says, else 127.0.0.1")
     parser.add_argument("--topology", type=Path, help="a Service Bus emulator configuration")
     parser.add_argument("--grace", type=float, default=10.0, metavar="SECONDS")
     parser.add_argument("--workers", type=_workers, metavar="N", help="worker processes, 1 to 10")

@@ -25,7 +25,7 @@ from aos.local.host.keys import KeyFile
 from aos.local.host.messaging import Messaging
 from aos.local.host.options import HostOptions
 from aos.local.host.serving import Serving
-from aos.local.host.settings import DEFAULT_PORT, local_port
+from aos.local.host.settings import DEFAULT_ADDRESS, DEFAULT_PORT, local_endpoint
 from aos.local.host.state import DataFolder
 from aos.local.host.watch import Watch
 from aos.local.host.web import FrontEnd
@@ -47,6 +47,7 @@ class Host:
         self._application: Application | None = None
         self._watch: Watch | None = None
         self._follower: asyncio.Task[None] | None = None
+        self._address = DEFAULT_ADDRESS
         self.port = options.port or 0
 
     @classmethod
@@ -67,7 +68,7 @@ class Host:
     @property
     def url(self) -> str:
         """Where the app is served, without a trailing slash."""
-        return f"http://{self._options.host}:{self.port}"
+        return f"http://{f'[{self._address}]' if ':' in self._address else self._address}:{self.port}"
 
     async def wait(self) -> None:
         """Return when the host was stopped; `HostError` when it cannot go on."""
@@ -115,7 +116,7 @@ class Host:
         if not options.reload:
             read_definition(self._app, options)  # what is wrong there is said before anything is made
         python = await interpreter(options.python)
-        sock = self._bind(self._port())
+        sock = self._bind(*self._endpoint())
         data = self._lock_data()
         door = self._make_door(data)
         front = self._front = FrontEnd(
@@ -211,23 +212,27 @@ class Host:
 
     # -- what stays while they come and go
 
-    def _port(self) -> int:
-        if self._options.port is not None:
-            return self._options.port
+    def _endpoint(self) -> tuple[str, int]:
+        """Where to listen: as chosen, else as local.settings.json says."""
+        options = self._options
+        if options.host is not None and options.port is not None:
+            return options.host, options.port
         try:
-            return local_port(self._app)
+            address, port = local_endpoint(self._app)
         except HostError:
-            if not self._options.reload:
+            if not options.reload:
                 raise
-            return DEFAULT_PORT
+            address, port = DEFAULT_ADDRESS, DEFAULT_PORT
+        return options.host or address, port if options.port is None else options.port
 
-    def _bind(self, port: int) -> socket.socket:
-        family = socket.AF_INET6 if ":" in self._options.host else socket.AF_INET
+    def _bind(self, address: str, port: int) -> socket.socket:
+        self._address = address
+        family = socket.AF_INET6 if ":" in self._address else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_STREAM)
         self._stack.callback(sock.close)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            sock.bind((self._options.host, port))
+            sock.bind((self._address, port))
         except (OSError, OverflowError) as error:
             raise self._port_error(error, port) from error
         self.port = sock.getsockname()[1]
@@ -235,7 +240,7 @@ class Host:
 
     def _port_error(self, error: OSError | OverflowError, port: int) -> HostError:
         reason = error.strerror if isinstance(error, OSError) else "no such port"
-        return HostError(f"cannot listen on {self._options.host} port {port}: {reason}")
+        return HostError(f"cannot listen on {self._address} port {port}: {reason}")
 
     def _lock_data(self) -> Path:
         folder = DataFolder(self._options.data.resolve())

@@ -99,10 +99,12 @@ def _spelt(key: str, target: Mapping[str, Any]) -> str:
 
 
 def _value(text: str) -> object:
+    """An object or a list; anything else is text, whatever it looks like (a version such as 1.10, say)."""
     try:
-        return json.loads(text)
+        value: object = json.loads(text)
     except json.JSONDecodeError:
         return text
+    return value if isinstance(value, dict | list) else text
 
 
 def _function_timeout(document: Section) -> float | None:
@@ -113,7 +115,7 @@ def _function_timeout(document: Section) -> float | None:
 
 def _limit(section: Section, name: str) -> int | None:
     """A number of requests; -1 stands for no limit."""
-    return None if section.find(name) in (None, -1) else section.count(name, 1)
+    return None if section.find(name) in (None, -1, "-1") else section.count(name, 1)
 
 
 def _log_levels(section: Section) -> LogLevels:

@@ -10,22 +10,22 @@ from typing import TextIO
 class HostOptions:
     """How to run one Functions app.
 
-    `app` holds `function_app.py` and `host.json`; `data` is where state is kept (created when
-    absent). Port 0 takes any free port, `None` that of local.settings.json, else 7071. `topology` is a
-    Service Bus emulator configuration. `env` is added to the workers' environment and wins over
-    everything else. `grace_s` is how long running invocations may take to finish when the host is asked
-    to stop, or the app to be loaded again. `log` is where lines go (standard error when `None`).
-    `on_serving` is called, in a thread, once the app is served and before a line says so. `workers` is
-    how many worker processes run the app (`None`: as many as the app setting
+    `app` holds `function_app.py` and `host.json`; `data` is where state is kept (created when absent).
+    `host` and `port` are where to listen (`None`: as local.settings.json says, else 127.0.0.1 and 7071;
+    port 0 takes any free port). `topology` is a Service Bus emulator configuration. `env` is added to the
+    workers' environment and wins over everything else. `grace_s` is how long running invocations may take
+    to finish when the host is asked to stop, or the app to be loaded again. `log` is where lines go
+    (standard error when `None`). `on_serving` is called, in a thread, once the app is served and before a
+    line says so. `workers` is how many worker processes run the app (`None`: as many as the app setting
     FUNCTIONS_WORKER_PROCESS_COUNT says, else one). `reload` loads the app again whenever it was edited.
-    `enable_auth` asks callers for the keys that functions in Azure have; they are kept in the data folder.
-    `python` is the interpreter of an environment that the app has to itself (`None`: this one).
+    `enable_auth` asks callers for the keys that functions in Azure have; they are kept in the data
+    folder. `python` is the interpreter of an environment that the app has to itself (`None`: this one).
     """
 
     app: Path
     data: Path
     port: int | None = None
-    host: str = "127.0.0.1"
+    host: str | None = None
     topology: Path | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     verbose: bool = False

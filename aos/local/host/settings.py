@@ -11,6 +11,7 @@ from aos.local.host.answers import LARGEST_BODY
 from aos.local.host.cors import Cors, read_cors
 from aos.local.host.errors import HostError
 
+DEFAULT_ADDRESS = "127.0.0.1"
 DEFAULT_PORT = 7071
 MOST_WORKERS = 10  # of a Functions app in Azure too
 _WORKER_COUNT = "FUNCTIONS_WORKER_PROCESS_COUNT"
@@ -50,13 +51,19 @@ def local_settings(app: Path) -> dict[str, str]:
     return {name: _text(value) for name, value in values.items() if value not in (None, "")}
 
 
-def local_port(app: Path) -> int:
-    """`Host.LocalHttpPort` of local.settings.json, else 7071."""
+def local_endpoint(app: Path) -> tuple[str, int]:
+    """`Host.LocalHttpAddress` and `Host.LocalHttpPort` of local.settings.json, else 127.0.0.1 and 7071."""
     path = app / _FILE
-    port = _section(_document(path), "Host", path).get("LocalHttpPort", DEFAULT_PORT)
+    section = _section(_document(path), "Host", path)
+    address, port = (
+        section.get("LocalHttpAddress") or DEFAULT_ADDRESS,
+        section.get("LocalHttpPort", DEFAULT_PORT),
+    )
+    if not isinstance(address, str):
+        raise HostError(f"{path}: Host.LocalHttpAddress must be an address, as a text")
     if not isinstance(port, int) or isinstance(port, bool) or not 0 < port < 65536:
         raise HostError(f"{path}: Host.LocalHttpPort must be a port number")
-    return port
+    return address, port
 
 
 def local_cors(app: Path) -> Cors:

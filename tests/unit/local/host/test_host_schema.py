@@ -11,7 +11,7 @@ from aos.local.host.errors import HostError
 from aos.local.host.hostjson import BusSettings, HostJson, read_host_json
 from aos.local.host.loglevels import LogLevels, function_category, user_category
 from aos.local.host.retries import RetryPolicy
-from aos.local.host.settings import local_port, worker_count
+from aos.local.host.settings import local_endpoint, worker_count
 from aos.local.host.throttle import Throttle, TooBusyError
 
 SLEEP = "defaultAsyncRequestSleepTimeMilliseconds"
@@ -131,14 +131,14 @@ def test_a_wrong_number_of_workers_is_named(text: str) -> None:
         worker_count({"FUNCTIONS_WORKER_PROCESS_COUNT": text})
 
 
-def test_the_port_comes_from_local_settings(tmp_path: Path) -> None:
-    assert local_port(tmp_path) == 7071
+def test_where_to_listen_comes_from_local_settings(tmp_path: Path) -> None:
+    assert local_endpoint(tmp_path) == ("127.0.0.1", 7071)
     file = tmp_path / "local.settings.json"
-    file.write_text('{"Host": {"LocalHttpPort": 7072} /* ours */}')
-    assert local_port(tmp_path) == 7072
+    file.write_text('{"Host": {"LocalHttpPort": 7072, "LocalHttpAddress": "127.0.0.2"} /* ours */}')
+    assert local_endpoint(tmp_path) == ("127.0.0.2", 7072)
     file.write_text('{"Host": {"LocalHttpPort": "many"}}')
     with pytest.raises(HostError, match=r"Host\.LocalHttpPort must be a port number"):
-        local_port(tmp_path)
+        local_endpoint(tmp_path)
 
 
 async def test_requests_above_the_outstanding_limit_are_refused() -> None:

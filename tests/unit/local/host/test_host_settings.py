@@ -86,9 +86,15 @@ def test_app_settings_override_host_json(tmp_path: Path) -> None:
     overrides = {
         "AzureFunctionsJobHost__extensions__http__routePrefix": "other",
         "AzureFunctionsJobHost__extensions__serviceBus__maxConcurrentCalls": "5",
+        "AzureFunctionsJobHost__extensions__http__maxOutstandingRequests": "-1",
+        "AzureFunctionsJobHost__extensions__durableTask__defaultVersion": "1.10",
+        "AzureFunctionsJobHost__extensions__durableTask__throwStatusExceptionsOnRaiseEvent": "false",
+        "AzureFunctionsJobHost__watchFiles": '["rules.yaml"]',
     }
     settings = host_json(tmp_path, overrides, extensions={"http": {"routePrefix": "api"}})
     assert (settings.route_prefix, settings.bus.max_concurrent_calls) == ("other", 5)
+    assert (settings.max_outstanding_requests, settings.watch_files) == (None, ("rules.yaml",))
+    assert (settings.durable.versions.default, settings.durable.events_must_arrive) == ("1.10", False)
 
 
 @pytest.mark.parametrize(
