@@ -1,6 +1,7 @@
 """The app's log records, sent to the host with the id of the invocation that wrote them."""
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Mapping
 
@@ -66,6 +67,13 @@ def _level(number: int) -> str:
     return next((name for name in reversed(LEVELS[:-1]) if number >= _PYTHON[name]), LEVELS[0])
 
 
+def root_level(levels: LogLevels, settings: Mapping[str, str]) -> int:
+    """The lowest level that any category asks for; below INFO only with PYTHON_ENABLE_DEBUG_LOGGING."""
+    asked = _PYTHON[levels.lowest]
+    debugging = settings.get("PYTHON_ENABLE_DEBUG_LOGGING", "").lower() in ("true", "1")
+    return asked if debugging else max(asked, logging.INFO)
+
+
 def install(
     send: Callable[[str, str, str | None, str], None],
     levels: LogLevels,
@@ -73,10 +81,10 @@ def install(
     *,
     verbose: bool,
 ) -> None:
-    """Send the root logger's records to the host, from the lowest level that any category asks for."""
+    """Send the root logger's records to the host."""
     root = logging.getLogger()
     root.addHandler(HostHandler(send, levels, running))
-    root.setLevel(_PYTHON[levels.lowest])
+    root.setLevel(root_level(levels, os.environ))
     library = logging.getLogger(_LIBRARY)
     if verbose:
         library.addFilter(lambda record: record.levelno < logging.ERROR)

@@ -1,6 +1,7 @@
 """host.json: comments, names in any case, log levels, and what is refused by its name."""
 
 import json
+import logging
 import math
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from aos.local.host.loglevels import LogLevels, function_category, user_category
 from aos.local.host.retries import RetryPolicy
 from aos.local.host.settings import local_endpoint, worker_count
 from aos.local.host.throttle import Throttle, TooBusyError
+from aos.local.host.worker.logs import root_level
 
 SLEEP = "defaultAsyncRequestSleepTimeMilliseconds"
 EVERY_SECTION = {
@@ -122,6 +124,13 @@ def test_the_longest_category_decides_the_level() -> None:
     assert not levels.allows(user_category("Mute"), "critical")
     assert levels.allows(function_category("Mute"), "error")
     assert levels.lowest == "debug"
+
+
+def test_debug_records_need_the_workers_own_setting_too() -> None:
+    levels = LogLevels({"default": "Trace"})
+    assert root_level(levels, {}) == logging.INFO
+    assert root_level(levels, {"PYTHON_ENABLE_DEBUG_LOGGING": "1"}) < logging.DEBUG
+    assert root_level(LogLevels({"default": "Error"}), {"PYTHON_ENABLE_DEBUG_LOGGING": "1"}) == logging.ERROR
 
 
 @pytest.mark.parametrize("text", ["0", "11", "two", "-1"])
