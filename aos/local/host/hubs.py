@@ -11,6 +11,7 @@ from aos.local.taskhub.server import Server
 
 _FIRST = "hub.db"
 _FIRST_NAME = "hub.name"
+_LONGEST_ID = 256  # characters, as the Durable extension takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class Hubs:
 
 async def _open(name: str, path: Path) -> ServedHub:
     try:
-        hub = await AppHub.open(path)
+        hub = await AppHub.open(path, longest_id=_LONGEST_ID)
     except HubError as error:
         raise HostError(str(error)) from error
     try:

@@ -13,7 +13,6 @@ import durabletask.internal.orchestrator_service_pb2 as pb
 from aos.local.taskhub import events
 from aos.local.taskhub.dispatch import Lease
 from aos.local.taskhub.errors import HubError
-from aos.local.taskhub.ids import check_entity_id
 from aos.local.taskhub.records import Entity, Instance, Kind, Message
 from aos.local.taskhub.state import State
 from aos.local.taskhub.wire import micros, optional, past_event, text
@@ -61,7 +60,7 @@ class Entities:
         """Ask for all entities of a set, for a critical section of `holder`."""
         wanted = event.entityLockRequested
         for entity_id in wanted.lockSet:
-            check_entity_id(entity_id)
+            self._state.ids.check_entity(entity_id)
         holder.locks[wanted.criticalSectionId] = list(wanted.lockSet)
         self._state.send(wanted.lockSet[0], Kind.LOCK, event, execution=holder.execution, sender=holder.id)
 
@@ -96,7 +95,7 @@ class Entities:
 
     def signal(self, entity_id: str, signal: pb.EntityOperationSignaledEvent) -> None:
         """Send an operation that nobody waits for, to be run at its scheduled time."""
-        check_entity_id(entity_id)
+        self._state.ids.check_entity(entity_id)
         event = events.new(self._state.clock.now())
         event.entityOperationSignaled.CopyFrom(signal)
         due = micros(signal.scheduledTime) if signal.HasField("scheduledTime") else 0
@@ -105,7 +104,7 @@ class Entities:
     def call(self, caller: Instance, event: pb.HistoryEvent) -> None:
         """Send an operation whose answer `caller` awaits."""
         call = event.entityOperationCalled
-        check_entity_id(call.targetInstanceId.value)
+        self._state.ids.check_entity(call.targetInstanceId.value)
         due = micros(call.scheduledTime) if call.HasField("scheduledTime") else 0
         self._state.send(
             call.targetInstanceId.value,

@@ -15,6 +15,7 @@ from aos.local.taskhub import queries
 from aos.local.taskhub.clock import SECOND, Clock, SystemClock
 from aos.local.taskhub.engine import Engine
 from aos.local.taskhub.errors import HubError, not_found
+from aos.local.taskhub.ids import LONGEST_ID, IdRules
 from aos.local.taskhub.records import TERMINAL
 from aos.local.taskhub.wire import BoolValue, optional, text
 from aos.local.taskhub.workers import WorkerCalls
@@ -46,13 +47,16 @@ class TaskHub(WorkerCalls):
         clock: Clock | None = None,
         retention: timedelta | None = None,
         cache_bytes: int = _CACHE_BYTES,
+        longest_id: int = LONGEST_ID,
     ) -> Self:
         """Open or create the hub in the file `path`; `HubError` if that cannot be done.
 
         With a `retention`, instances that ended longer ago are purged. `cache_bytes` bounds the
-        histories of live instances that are kept in memory.
+        histories of live instances that are kept in memory. Ids longer than `longest_id` are refused.
         """
-        return cls(await Engine.open(path, clock or SystemClock(), cache_bytes), retention)
+        engine = await Engine.open(path, clock or SystemClock(), cache_bytes)
+        engine.state.ids = IdRules(longest_id)
+        return cls(engine, retention)
 
     async def close(self) -> None:
         """End all work item streams, write what is open, close the file."""

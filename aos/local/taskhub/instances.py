@@ -8,7 +8,6 @@ import grpc
 from aos.local.taskhub import events
 from aos.local.taskhub.entities import Entities
 from aos.local.taskhub.errors import HubError, not_found, refused
-from aos.local.taskhub.ids import check_instance_id
 from aos.local.taskhub.records import TERMINAL, Instance, Kind
 from aos.local.taskhub.state import State
 from aos.local.taskhub.wire import micros, optional, past_event, text
@@ -68,7 +67,7 @@ class Instances:
         """Start the instance that `origin` describes; ALREADY_EXISTS if its id's status is another."""
         state = self._state
         instance_id = origin.orchestrationInstance.instanceId
-        check_instance_id(instance_id)
+        state.ids.check_instance(instance_id)
         if not origin.name:
             raise HubError(grpc.StatusCode.INVALID_ARGUMENT, "an orchestration needs a name")
         start_at = (

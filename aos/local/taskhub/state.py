@@ -15,6 +15,7 @@ import durabletask.internal.orchestrator_service_pb2 as pb
 
 from aos.local.taskhub.clock import Clock
 from aos.local.taskhub.dispatch import Dispatcher
+from aos.local.taskhub.ids import IdRules
 from aos.local.taskhub.journal import Journal
 from aos.local.taskhub.records import WAKES_SUSPENDED, Activity, Entity, Instance, Kind, Message
 from aos.local.taskhub.schema import ACTIVITIES, ENTITIES, HISTORY, INBOX, INSTANCES, ORIGINS
@@ -59,6 +60,7 @@ class State:
         self.journal: Journal
         self.clock = clock
         self.dispatcher = dispatcher
+        self.ids = IdRules()
         self.activities: dict[int, Activity] = {}
         self.on_change: Callable[[str], None]
         self.on_timer: Callable[[], None]

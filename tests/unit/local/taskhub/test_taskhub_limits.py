@@ -137,6 +137,15 @@ async def test_an_id_that_no_entity_has_is_refused_and_fails_the_turn_that_uses_
     assert why in (await state(hub, "i")).failureDetails.errorMessage
 
 
+async def test_longer_ids_are_taken_by_a_hub_that_is_opened_for_them(tmp_path: Path) -> None:
+    hub = await TaskHub.open(tmp_path / "long.db", longest_id=256)
+    await start(hub, "i" * 256)
+    await hub.signal_entity(pb.SignalEntityRequest(instanceId="@e@" + LONG_ID, name="op"))
+    with pytest.raises(HubError, match="up to 256"):
+        await start(hub, "i" * 257)
+    await hub.close()
+
+
 @pytest.mark.parametrize("child", ["@e@k", LONG_ID])
 async def test_a_child_whose_id_cannot_be_fails_as_a_task(hub: TaskHub, child: str) -> None:
     worker = ScriptedWorker(hub)
