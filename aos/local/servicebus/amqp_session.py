@@ -136,7 +136,7 @@ class Session:
             )
         )
 
-    def send_message(self, handle: int, tag: bytes, payload: bytes, *, settled: bool) -> int:
+    def send_message(self, handle: int, tag: bytes | None, payload: bytes, *, settled: bool) -> int:
         """Send a message in as many transfers as it needs; returns its delivery id."""
         delivery_id = self._next_outgoing_id & 0xFFFFFFFF
         room = self.connection.max_frame_size - _TRANSFER_OVERHEAD

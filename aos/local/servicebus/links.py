@@ -201,7 +201,7 @@ class OutgoingLink(Link):
     def credit_changed(self) -> None:
         """More or less can be sent."""
 
-    def send_message(self, tag: bytes, payload: bytes, *, settled: bool) -> int:
+    def send_message(self, tag: bytes | None, payload: bytes, *, settled: bool) -> int:
         """Send a message against one credit; returns its delivery id."""
         self.credit -= 1
         self.delivery_count += 1
@@ -275,9 +275,9 @@ class ReceivingLink(OutgoingLink):
         self._reserved -= 1
         sent = not self.closed and self.credit > 0
         if sent:
-            tag = message.lock_token or message.sequence_number.to_bytes(16)
+            tag = message.lock_token  # the service gives no tag to what is settled already
             delivery_id = self.send_message(tag, message.encode_delivery(), settled=self.removes)
-            if not self.removes:
+            if tag is not None:
                 self.session.unsettled[delivery_id] = (self, tag)
         self._drain_if_done()
         return sent

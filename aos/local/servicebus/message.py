@@ -55,8 +55,8 @@ class Content:
     """A message as its sender made it."""
 
     raw: bytes
-    durable: bool
-    priority: int
+    durable: bool | None
+    priority: int | None
     ttl_ms: int | None
     annotations: dict[str, Any]
     annotation_pairs: list[bytes]
@@ -71,7 +71,7 @@ class Content:
         """Split a message into its sections. Raises DecodeError."""
         if not raw:
             raise DecodeError("a message without a section")
-        content = cls(raw, False, 4, None, {}, [], [])
+        content = cls(raw, None, None, None, {}, [], [])
         position = last = 0
         while position < len(raw):
             code, start = _section_start(raw, position)
@@ -140,8 +140,8 @@ class Content:
         if not isinstance(fields, list):
             raise DecodeError("a message header that is no list")
         durable, priority, ttl = (*fields, None, None, None)[:3]
-        self.durable = durable is True
-        self.priority = priority if isinstance(priority, int) and 0 <= priority < 256 else 4
+        self.durable = durable if isinstance(durable, bool) else None
+        self.priority = priority if isinstance(priority, int) and 0 <= priority < 256 else None
         if isinstance(ttl, int) and 0 <= ttl < _WIRE_MAX_TTL_MS:
             self.ttl_ms = ttl
 
@@ -244,10 +244,10 @@ class Message:
         content = self.content
         ttl = self.ttl_ms
         header = [
-            b"\x41" if content.durable else b"\x42",
-            encode(UByte(content.priority)),
+            encode(content.durable),
+            b"\x40" if content.priority is None else encode(UByte(content.priority)),
             b"\x40" if ttl is None or ttl > _WIRE_MAX_TTL_MS else encode(UInt(ttl)),
-            b"\x42",
+            b"\x40",
             encode(UInt(self.delivery_count)),
         ]
         return b"".join(

@@ -240,7 +240,14 @@ def encode_frame(channel: int, performative: Performative, payload: bytes = b"")
 
 
 def encode_transfer(
-    channel: int, handle: int, delivery_id: int, tag: bytes, payload: bytes, *, settled: bool, more: bool
+    channel: int,
+    handle: int,
+    delivery_id: int,
+    tag: bytes | None,
+    payload: bytes,
+    *,
+    settled: bool,
+    more: bool,
 ) -> bytes:
     """A transfer frame: the generic encoding takes too long for the most frequent frame."""
     fields_ = b"".join(
