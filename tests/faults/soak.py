@@ -24,7 +24,7 @@ from soak_load import Bus, Load, NotAcknowledged
 from soak_plan import CLOCK_S, Fault, Plan, make_plan
 from soak_stack import HostEnded, SoakStack
 
-_DRAIN_S = 120.0  # on a busy machine; a few seconds do when it works
+_DRAIN_S = 180.0  # on a busy machine; a few seconds do when it works
 _LATEST_S = CLOCK_S[1] + 60.0  # by then every lock has run out and every timer is due
 _LOOK_S = 0.3
 _SHOWN = 50  # violations; one that matters tends to bring many

@@ -23,7 +23,7 @@ from aos.services.storage.local import open_local
 
 _KINDS = (Effect.IDEMPOTENT, Effect.QUERYABLE, Effect.ONCE)
 _LEASE_S = 4.0
-_LONGEST_S = 0.5  # between an act and its settlement, which may be struck there
+_LONGEST_S = 1.0  # between an act and its settlement, which may be struck there
 _LEAVE = PolicyDecision(Verdict.ALLOW, ("soak",))
 
 

@@ -66,17 +66,27 @@ HARMS = {
         "UPDATE instances SET output = json_set(output, '$.receipt', 'none') WHERE id = '{chain}'",
         "{chain}: its receipt is not that of the charge",
     ),
+    "a distant result that no activity gave": Harm(
+        _HUB,
+        "UPDATE instances SET output = json_set(output, '$[1]', 'none') WHERE id = '{outsourced}'",
+        "{outsourced}: step 0 never gave the none",
+    ),
+    "a distant result too few": Harm(
+        _HUB,
+        "UPDATE instances SET output = json_remove(output, '$[1]') WHERE id = '{outsourced}'",
+        "{outsourced}: it gave",
+    ),
     "a step that did not run": Harm(
         _LEDGER, "DELETE FROM attempts WHERE effect = '{chain}/0'", "{chain}: step 0 was run after"
     ),
     "a step after two results": Harm(
         _LEDGER,
-        "INSERT INTO attempts VALUES ('{chain}/1', '\"none\"', 'none')",
+        "INSERT INTO attempts VALUES ('{chain}/1', 'none', 'none')",
         "{chain}: step 1 was run after different results",
     ),
     "a step after a result that was not": Harm(
         _LEDGER,
-        "UPDATE attempts SET given = '\"none\"' WHERE effect = '{renewing}/1'",
+        "UPDATE attempts SET given = 'none' WHERE effect = '{renewing}/1'",
         "{renewing}: step 1 was run after {{'none'}}, which",
     ),
     "an event that comes twice": Harm(

@@ -19,7 +19,8 @@ from soak_messages import MessageJudge
 from soak_plan import ACCOUNTS, Plan, Work
 
 _ORCHESTRATIONS = (
-    "chain", "fan", "family", "counts", "transfer", "deposit", "patience", "collector", "renewing",
+    "chain", "fan", "family", "outsourced", "counts", "transfer", "deposit", "patience", "collector",
+    "renewing",
 )  # fmt: skip
 _COMPLETED = OrchestrationStatus.COMPLETED.value
 
@@ -83,7 +84,7 @@ class Judge:
         }
         self._attempts: dict[str, list[tuple[Any, str]]] = defaultdict(list)
         for effect, given, token in ledger.rows("SELECT effect, given, token FROM attempts"):
-            self._attempts[effect].append((json.loads(given or "null"), token))
+            self._attempts[effect].append((given, token))
         self._receipts = dict(ledger.rows("SELECT effect, receipt FROM effects"))
 
     @property
@@ -140,6 +141,8 @@ class Judge:
                     name = f"{work.id}.{child}"
                     _, result = self._instances.get(name, (None, None))
                     yield from self._chain(name, work.given, result)
+            case "outsourced":
+                yield from self._outsourced(work.id, work.given, output)
             case "fan":
                 expected = work.given * (work.given - 1)
             case "counts":
@@ -159,15 +162,25 @@ class Judge:
             yield f"its output is {output!r}, not {expected!r}"
 
     def _chain(self, name: str, steps: int, output: Any) -> Iterator[str]:
-        yield from self._steps(name, steps)
         if not output or len(output["tokens"]) != steps:
             yield f"{name} gave {output!r}"
             return
-        for number, token in enumerate(output["tokens"]):
-            if token not in [made for _, made in self._attempts[f"{name}/{number}"]]:
-                yield f"step {number} never gave the {token} that its orchestration has"
+        yield from self._tokens(name, output["tokens"])
         if output["receipt"] != self._receipts.get(f"{name}/charge"):
             yield "its receipt is not that of the charge"
+
+    def _outsourced(self, name: str, steps: int, output: list[str]) -> Iterator[str]:
+        if len(output) != 1 + steps:
+            yield f"it gave {output}"
+        yield from self._tokens(name, output[:1])
+        yield from self._tokens(f"{name}.distant", output[1:])
+
+    def _tokens(self, name: str, tokens: list[str]) -> Iterator[str]:
+        """Each step gave what its orchestration has of it."""
+        yield from self._steps(name, len(tokens))
+        for number, token in enumerate(tokens):
+            if token not in [made for _, made in self._attempts[f"{name}/{number}"]]:
+                yield f"step {number} never gave the {token} that its orchestration has"
 
     def _steps(self, name: str, steps: int) -> Iterator[str]:
         """Every execution of a step was given the same result of the step before: one that happened."""

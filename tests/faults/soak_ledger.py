@@ -35,8 +35,8 @@ class Ledger:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.executescript(_SCHEMA)
 
-    def attempt(self, effect: str, given: str) -> str:
-        """An activity runs with this input; the token of this execution."""
+    def attempt(self, effect: str, given: str | None = None) -> str:
+        """An activity runs after it was given this; the token of this execution."""
         token = uuid.uuid4().hex
         self._write("INSERT INTO attempts VALUES (?,?,?)", effect, given, token)
         return token

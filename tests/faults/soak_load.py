@@ -17,7 +17,7 @@ from azure.servicebus.exceptions import ServiceBusError
 from soak_ledger import Ledger
 from soak_plan import Work
 
-_INSIST_S = 60.0
+_INSIST_S = 120.0
 _AGAIN_S = 0.2
 _SEND_S = 15.0
 _AT_ONCE = 24

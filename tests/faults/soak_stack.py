@@ -21,7 +21,7 @@ from soak_plan import Fault
 from soak_wires import Wire
 
 HERE = Path(__file__).parent
-PATIENCE_S = 60.0  # on a busy machine; nothing waits this long when it works
+PATIENCE_S = 120.0  # on a busy machine; nothing waits this long when it works
 WORKERS = 2
 _SERVING = re.compile(r"serving .* at http://\S+, ready")
 _SIGNS_OF_FAULTS = ("Exception in callback", "was never retrieved", "Unhandled exception", "host failed:")
@@ -31,11 +31,11 @@ _CALM = {"clock_s": 0.0, "busy": 0.0, "slow_s": 0.0, "failing": 0.0}
 
 
 class HostEnded(Exception):
-    """The host, which nobody asked to, has ended or does not serve."""
+    """The host does not serve, or has ended and was not asked to, or was and did not."""
 
 
 class SoakStack:
-    """The host with its workers and a consumer of messages, over one folder, through all their deaths.
+    """The host with its workers, a consumer of messages and a worker outside, through all their deaths.
 
     Clients reach the host's HTTP, its broker, and functions its hub, over wires that can be dropped.
     """
@@ -76,7 +76,7 @@ class SoakStack:
 
     async def close(self) -> None:
         """End whatever still runs, and take the wires away."""
-        for process in (self.host, self.consumer):
+        for process in (self.host, self.consumer, self.outsider):
             process.kill()
             process.wait()
         for wire in self._wires.values():
@@ -102,9 +102,10 @@ class SoakStack:
     # -- processes
 
     def start(self) -> None:
-        """Start both, without waiting."""
+        """Start all, without waiting."""
         self.start_host()
         self.start_consumer()
+        self.start_outsider()
 
     def start_host(self) -> None:
         command = ["soak_host.py", "--app", str(HERE / "soak_app"), "--data", str(self.data)]
@@ -117,6 +118,9 @@ class SoakStack:
 
     def start_consumer(self) -> None:
         self.consumer = self._spawn(self.folder / "consumer.log", "soak_consumer.py")
+
+    def start_outsider(self) -> None:
+        self.outsider = self._spawn(self.folder / "outsider.log", "soak_worker.py")
 
     def _spawn(self, log: Path, script: str, *arguments: str) -> subprocess.Popen[bytes]:
         with log.open("ab") as file:
@@ -147,11 +151,12 @@ class SoakStack:
         ]
 
     def stop(self) -> int:
-        """Have the host end in good order, and the consumer at once; the host's exit code."""
-        self.consumer.kill()
-        self.consumer.wait()
+        """Have the host end in good order; its exit code."""
         self.host.send_signal(signal.SIGTERM)
-        return self.host.wait(PATIENCE_S)
+        try:
+            return self.host.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired as error:
+            raise HostEnded(f"the host does not end: see {self._log}") from error
 
     def workers(self) -> list[int]:
         """The processes of the host's workers."""
@@ -181,6 +186,11 @@ class SoakStack:
                 self.consumer.kill()
                 self.consumer.wait()
                 self.start_consumer()
+            case "kill outsider":
+                async with self._spell("slow_s", fault.degree, _LEAD_S):
+                    self.outsider.kill()
+                    self.outsider.wait()
+                self.start_outsider()
             case "drop connections":
                 async with self._late_answers(fault.degree, _LEAD_S):
                     for name in chance.sample(_WIRES, chance.randint(1, len(_WIRES))):

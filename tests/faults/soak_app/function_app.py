@@ -176,7 +176,7 @@ def account(context: EntityContext, given: list[Any] | None = None) -> int:
 @app.activity_trigger(input_name="given")
 def step(given: dict) -> str:
     """One execution of a step, which takes a while: its token."""
-    token = ledger.attempt(given["effect"], json.dumps(given["after"]))
+    token = ledger.attempt(given["effect"], given["after"])
     time.sleep(random.random() * LONGEST_S)
     return token
 
@@ -184,7 +184,7 @@ def step(given: dict) -> str:
 @app.activity_trigger(input_name="effect")
 async def charge(effect: str) -> str:
     """What must not happen twice: its receipt."""
-    ledger.attempt(effect, "")
+    ledger.attempt(effect)
     return await effects.happen(effect)
 
 
@@ -219,6 +219,15 @@ def family(context: Context, steps: int):
         for each in range(3)
     ]
     return [len(child["tokens"]) for child in (yield task.when_all(children))]
+
+
+@app.orchestration_trigger(context_name="context")
+def outsourced(context: Context, steps: int):
+    """An activity and a sub-orchestration of a worker outside of the host."""
+    given = {"effect": f"{context.instance_id}/0", "after": None}
+    token = yield context.call_activity("distant_step", input=given)
+    child = f"{context.instance_id}.distant"
+    return [token, *(yield context.call_sub_orchestrator("distant", input=steps, instance_id=child))]
 
 
 @app.orchestration_trigger(context_name="context")
