@@ -217,7 +217,10 @@ class WorkerProcess:
     async def _send_outputs(self, stream: int, payload: bytes) -> None:
         """Send what a function put out, and tell the worker, where the invocation waits for that."""
         head, body = unpack(payload)
-        error = await self._outputs.send(head, body)
+        try:
+            error = await self._outputs.send(head, body)
+        except Exception as unexpected:  # noqa: BLE001 - whatever it is, the function is not to wait for ever
+            error = f"the host could not send: {type(unexpected).__name__}: {unexpected}"
         self._channel.send(Kind.SENT, stream, pack({"error": error}))
 
     def _on_refused(self, head: dict[str, Any]) -> None:
