@@ -56,7 +56,7 @@ class Lease:
     overdue: bool = False
     messages: list[Message] = field(default_factory=list)
     started: bytes = b""  # the OrchestratorStarted event of the turn
-    partial: list[pb.OrchestratorAction] = field(default_factory=list)  # of a response sent in chunks
+    chunks: dict[int, pb.OrchestratorResponse] = field(default_factory=dict)  # of a response, but the last
     size: int = 0  # bytes of its work item, once sent
 
 

@@ -103,14 +103,18 @@ class WorkerCalls:
         if lease is None or not isinstance(lease.item, Instance):
             return
         if response.isPartial:
-            lease.partial.extend(response.actions)
+            # By number, as one whose acknowledgement was lost is sent again.
+            at = response.chunkIndex.value if response.HasField("chunkIndex") else len(lease.chunks)
+            lease.chunks[at] = response
             return
         if response.requiresHistory:
             self._dispatcher.abandon(lease.token)
             return
-        actions = [*lease.partial, *response.actions]
+        chunks = [*(lease.chunks[at] for at in sorted(lease.chunks)), response]
+        actions = [action for chunk in chunks for action in chunk.actions]
         self._dispatcher.release(lease)
-        Turn(self._state, self._instances, self._entities, lease, lease.item).apply(response, actions)
+        # What is not an action is in the first: later ones say that they process no event.
+        Turn(self._state, self._instances, self._entities, lease, lease.item).apply(chunks[0], actions)
 
     def _fail(self, instance_id: str, why: str) -> None:
         instance = self._state.instance(instance_id)

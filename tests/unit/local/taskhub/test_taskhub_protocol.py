@@ -101,10 +101,16 @@ async def test_a_response_may_come_in_chunks(hub: TaskHub) -> None:
     worker = ScriptedWorker(hub)
     await start(hub, "i")
     item = await worker.take()
-    await hub.complete_orchestrator(turn(item, schedule(1), isPartial=True, chunkIndex={"value": 0}))
+    first = turn(item, schedule(1), isPartial=True, chunkIndex={"value": 0}, customStatus={"value": "1"})
+    await hub.complete_orchestrator(first)
+    await hub.complete_orchestrator(first)  # as if its acknowledgement had been lost
     assert (await state(hub, "i")).orchestrationStatus == pb.ORCHESTRATION_STATUS_PENDING
-    await hub.complete_orchestrator(turn(item, schedule(2), chunkIndex={"value": 1}))
-    assert {(await worker.take()).activityRequest.taskId for _ in range(2)} == {1, 2}
+    # As the SDKs have it, a later chunk processes no event.
+    last = turn(item, schedule(2), chunkIndex={"value": 1}, numEventsProcessed={"value": 0})
+    await hub.complete_orchestrator(last)
+    assert [(await worker.take()).activityRequest.taskId for _ in range(2)] == [1, 2]
+    assert await worker.nothing_comes()
+    assert (await state(hub, "i")).customStatus.value == "1"
 
 
 async def test_events_that_the_worker_left_come_again(hub: TaskHub) -> None:
