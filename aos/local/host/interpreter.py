@@ -66,5 +66,6 @@ async def _ask(python: str) -> tuple[list[int], dict[str, str | None]]:
     except (TimeoutError, ValueError) as error:
         if process.returncode is None:
             process.kill()
+            await process.wait()
         raise HostError(f"{python} does not answer as a Python 3 interpreter does") from error
     return found

@@ -86,7 +86,10 @@ def _refuse_older_durable() -> None:
     """Version 1 of the durable SDK speaks another protocol: its orchestrators would fail one by one."""
     if _DURABLE_MODULE not in sys.modules:
         return
-    version = importlib.metadata.version(_DURABLE)
+    try:
+        version = importlib.metadata.version(_DURABLE)
+    except importlib.metadata.PackageNotFoundError:
+        return  # it was not installed as a package: nobody knows its version
     if int(version.partition(".")[0]) < 2:
         raise AppRefusedError(
             f"{_DURABLE} {version} is installed, and this host needs version 2, which runs apps written for"
