@@ -171,7 +171,12 @@ async def test_the_calls_of_a_version_1_client(
     await waits(client, "v1-approval")
     await client.suspend("v1-approval", "a pause")
     await client.raise_event("v1-approval", "approval", "yes")
-    assert (await client.get_status("v1-approval")).runtime_status is df.OrchestrationRuntimeStatus.Suspended
+
+    async def is_suspended() -> bool:
+        status = await client.get_status("v1-approval")
+        return status.runtime_status is df.OrchestrationRuntimeStatus.Suspended
+
+    await eventually(is_suspended, "the suspension")
     await client.resume("v1-approval", "go on")
     assert (await ended(client, "v1-approval")).get_output() == {"approved": "yes"}
     status = await client.get_status("v1-approval", show_history=True, show_input=True)
