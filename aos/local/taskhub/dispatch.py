@@ -58,6 +58,7 @@ class Lease:
     started: bytes = b""  # the OrchestratorStarted event of the turn
     chunks: dict[int, pb.OrchestratorResponse] = field(default_factory=dict)  # of a response, but the last
     size: int = 0  # bytes of its work item, once sent
+    keeper: object | None = None  # who keeps the orchestration alive after this turn
 
 
 class Filter:

@@ -93,6 +93,28 @@ class Engine:
         """Run a synchronous change; return when it is on disk. One that raises changes nothing."""
         if self._unavailable is not None or self.closed:
             await self.available()
+        result = self._make(change)
+        await self._written(self.journal.flushed())
+        return result
+
+    def post(self, change: Callable[[], object]) -> None:
+        """Run a synchronous change that nobody waits for; while the hub recovers, later.
+
+        `HubError` when it cannot be made. That it could not be written is said where recovery begins.
+        """
+
+        def recovered(_: object) -> None:
+            if not self.closed:
+                self.post(change)
+
+        if self.closed:
+            raise _closed()
+        if self._unavailable is not None:
+            self._unavailable.add_done_callback(recovered)
+        else:
+            self._make(change)
+
+    def _make[T](self, change: Callable[[], T]) -> T:
         before = self.journal.writes
         try:
             result = change()
@@ -103,7 +125,6 @@ class Engine:
                 raise self._storage_failed(error) from error
             raise
         self.state.trim()
-        await self._written(self.journal.flushed())
         return result
 
     async def read[T](self, query: Callable[[sqlite3.Connection], T]) -> T:

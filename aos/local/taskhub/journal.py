@@ -1,7 +1,8 @@
 """Group commit: the loop collects row changes, one thread writes them, many turns to an fsync.
 
 Changes made on the loop between two awaits always land in the same group, so they are one transaction.
-Groups are written in the order in which they were made, each while the next one is filling.
+Groups are written in the order in which they were made, each while the next one is filling. A change that
+nothing waits for may wait itself, for `_PATIENCE_S` at most, for others to be written with it.
 """
 
 import asyncio
@@ -22,6 +23,9 @@ Row = tuple[Any, ...]
 # Rows written by one statement: fewer, larger statements mean fewer hand-overs of the interpreter lock.
 _ROWS_AT_ONCE = (64, 8, 1)
 
+# What the next change mostly undoes, such as a message that its receiver consumes, is then never written.
+_PATIENCE_S = 0.005
+
 _PAGES_SHRUNK = 2000
 _ALL_PAGES = 2**31
 
@@ -34,6 +38,7 @@ class Group:
         self.waiting: list[asyncio.Future[None]] = []
         self.rows: defaultdict[Table, dict[Any, Row]] = defaultdict(dict)
         self.deleted: defaultdict[Table, set[Any]] = defaultdict(set)
+        self.new: set[tuple[Table, Any]] = set()  # rows among them that were never written
         self.after: list[Callable[[], None]] = []
         self.erase = False
         self.shrink = 0  # free pages to give back; once written, those that are left to give
@@ -70,6 +75,8 @@ class Journal:
         self._open = Group(1)
         self._idle = asyncio.Event()
         self._idle.set()
+        self._waits: asyncio.Handle | None = None  # what will hand the open group over
+        self._urgent = False  # it will do so in this turn of the loop
         self.writes = 0
         self.committed = 0
         self._thread.start()
@@ -84,6 +91,11 @@ class Journal:
         self._open.rows[table][row[0] if table.keys == 1 else row[: table.keys]] = row
         self._touched()
 
+    def insert(self, table: Table, row: Row) -> None:
+        """As `put`, for a row whose key was never used before."""
+        self._open.new.add((table, row[0]))
+        self.put(table, row)
+
     def delete(self, table: Table, key: Any) -> None:
         """Delete the row with this key; for a history, all rows of the instance."""
         rows = self._open.rows[table]
@@ -92,13 +104,17 @@ class Journal:
                 del rows[each]
         else:
             rows.pop(key, None)
-        self._open.deleted[table].add(key)
+        if (table, key) in self._open.new:
+            self._open.new.discard((table, key))
+        else:
+            self._open.deleted[table].add(key)
         self._touched()
 
     def erase(self) -> None:
         """Delete all rows of all tables."""
         self._open.rows.clear()
         self._open.deleted.clear()
+        self._open.new.clear()
         self._open.erase = True
         self._touched()
 
@@ -124,10 +140,12 @@ class Journal:
         """Call back, on the loop, once the open group is on disk."""
         self._open.after.append(callback)
         self._touched()
+        self._hurry()
 
     def flushed(self) -> asyncio.Future[None]:
         """Done when all that was put so far is on disk; raises what kept it from getting there."""
         flushed = self._loop.create_future()
+        self._hurry()
         group = self._open if self._open else self._writing
         if group is None:
             flushed.set_result(None)
@@ -164,10 +182,18 @@ class Journal:
         self.writes += 1
         if self._idle.is_set():
             self._idle.clear()
+            self._urgent = False
+            self._waits = self._loop.call_later(_PATIENCE_S, self._hand_over)
+
+    def _hurry(self) -> None:
+        if self._waits is not None and not self._urgent:
+            self._urgent = True
+            self._waits.cancel()
             # Later in this turn of the loop, so that requests that arrived together are written together.
-            self._loop.call_soon(self._hand_over)
+            self._waits = self._loop.call_soon(self._hand_over)
 
     def _hand_over(self) -> None:
+        self._waits = None
         if not self._open:
             self._idle.set()
             return
@@ -240,7 +266,7 @@ class Journal:
     def _upsert(self, table: Table, rows: list[Row]) -> None:
         names = ",".join(table.columns)
         keys = ",".join(table.columns[: table.keys])
-        changes = ",".join(f"{name}=excluded.{name}" for name in table.columns[table.keys :])
+        changes = ",".join(f"{name}=excluded.{name}" for name in table.changing)
         one = f"({','.join('?' * len(table.columns))})"
         for count, chunk in _chunks(rows):
             values = ",".join([one] * count)

@@ -77,6 +77,18 @@ class Work:
         return self.lease is None or self.lease.overdue
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Who keeps an orchestration alive in memory, after which turn.
+
+    `confirmed` are the events, as they lie in a history, that came to it after what that turn was given.
+    """
+
+    keeper: object
+    after: str
+    confirmed: bytes
+
+
 @dataclass(slots=True, eq=False)
 class Instance(Work):
     """An orchestration instance; `execution` changes with each generation (continue-as-new)."""
@@ -102,6 +114,7 @@ class Instance(Work):
     turns: int = 0
     inbox: list[Message] = field(default_factory=list, init=False)
     history: list[bytes] | None = field(default=None, init=False)  # None: not read from disk
+    kept: Kept | None = field(default=None, init=False)
     saved_in: int = field(default=0, init=False)
 
     @property

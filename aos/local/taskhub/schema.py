@@ -20,14 +20,26 @@ _CHECKED_WHOLE_BYTES = 256 * 1024 * 1024
 # A write-ahead log that grew beyond this in a burst is cut back once its content is in the database.
 _LARGEST_WAL_BYTES = 16 * 1024 * 1024
 
+# Pages in the write-ahead log before its content goes to the database: most are written there many times.
+_CHECKPOINT_PAGES = 4000
+
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A table as the journal writes it: the first `keys` columns are its primary key."""
+    """A table as the journal writes it: the first `keys` columns are its primary key.
+
+    The columns that are `fixed` never change: to write them again would rewrite their indices too.
+    """
 
     name: str
     columns: tuple[str, ...]
     keys: int = 1
+    fixed: frozenset[str] = frozenset()
+
+    @property
+    def changing(self) -> list[str]:
+        """The columns that a later row with the same key may have different."""
+        return [name for name in self.columns[self.keys :] if name not in self.fixed]
 
 
 INSTANCES = Table(
@@ -37,6 +49,7 @@ INSTANCES = Table(
         "parent", "parent_task", "parent_execution", "custom_status", "output", "failure", "trace", "locks",
         "turns",
     ),
+    fixed=frozenset(("id", "created", "parent", "parent_task")),
 )  # fmt: skip
 ORIGINS = Table("origins", ("no", "event"))
 HISTORY = Table("history", ("no", "turn", "events"), keys=2)
@@ -98,6 +111,7 @@ def connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA cache_size=-32768")
+    connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
     connection.execute(f"PRAGMA journal_size_limit={_LARGEST_WAL_BYTES}")
     return connection
 

@@ -152,6 +152,7 @@ class State:
 
     def append_history(self, instance: Instance, fragment: bytes) -> None:
         """Add the events of a turn."""
+        instance.kept = None
         if instance.history is not None:
             instance.history.append(fragment)
             self._history_bytes += len(fragment)
@@ -160,6 +161,7 @@ class State:
 
     def replace_history(self, instance: Instance, fragment: bytes | None) -> None:
         """Begin the history anew."""
+        instance.kept = None
         self.journal.delete(HISTORY, instance.no)
         instance.turns = 0
         self.set_history(instance, [])
@@ -241,7 +243,7 @@ class State:
         if due <= self.clock.now():
             due = 0
         message = Message(self._seq, target, execution, due, kind, sender, event.SerializeToString())
-        self.journal.put(INBOX, message.row())
+        self.journal.insert(INBOX, message.row())
         self._deliver(message)
 
     def resend(self, messages: Iterable[Message]) -> None:
@@ -250,7 +252,7 @@ class State:
             self.journal.delete(INBOX, message.seq)
             self._seq += 1
             message.seq = self._seq
-            self.journal.put(INBOX, message.row())
+            self.journal.insert(INBOX, message.row())
 
     def drop(self, messages: Iterable[Message]) -> None:
         """Messages that were consumed, or that nobody will read."""
@@ -273,7 +275,7 @@ class State:
     def add_activity(self, activity: Activity) -> None:
         """Schedule an activity; it is handed out once it is on disk."""
         self.activities[activity.seq] = activity
-        self.journal.put(ACTIVITIES, activity.row())
+        self.journal.insert(ACTIVITIES, activity.row())
         self.journal.after(lambda: self.dispatcher.offer(activity))
 
     def call_off_activities(self, instance_ids: set[str]) -> None:

@@ -12,7 +12,7 @@ from aos.local.taskhub import events
 from aos.local.taskhub.dispatch import Lease
 from aos.local.taskhub.entities import Entities
 from aos.local.taskhub.instances import Instances
-from aos.local.taskhub.records import TERMINAL, Instance, Kind
+from aos.local.taskhub.records import TERMINAL, Instance, Kept, Kind
 from aos.local.taskhub.rewind import relink
 from aos.local.taskhub.scheduling import add_activity, add_child, add_timer
 from aos.local.taskhub.state import State
@@ -30,7 +30,9 @@ class Turn:
         self._entities = entities
         self._it = it
         self._now = state.clock.now()
+        self._lease = lease
         self._messages = lease.messages
+        self._given = 0  # bytes of the fragment that the worker was given
         self._fragment = bytearray(past_event(lease.started))
 
     def apply(self, response: pb.OrchestratorResponse, actions: list[pb.OrchestratorAction]) -> None:
@@ -53,7 +55,10 @@ class Turn:
                     self._act(kind, action)
         it.custom_status = optional(response, "customStatus")
         if end is None:
-            self._state.append_history(it, bytes(self._fragment))
+            fragment = bytes(self._fragment)
+            self._state.append_history(it, fragment)
+            if self._lease.keeper is not None:
+                it.kept = Kept(self._lease.keeper, self._lease.token, fragment[self._given :])
             self._state.save(it)
             self._state.dispatcher.offer(it)
         elif end.completeOrchestration.orchestrationStatus == pb.ORCHESTRATION_STATUS_CONTINUED_AS_NEW:
@@ -78,6 +83,7 @@ class Turn:
                 it.status = pb.ORCHESTRATION_STATUS_SUSPENDED
             elif message.kind is Kind.RESUME:
                 it.status = pb.ORCHESTRATION_STATUS_RUNNING
+        self._given = len(self._fragment)
 
     def _record(self, event: pb.HistoryEvent) -> None:
         self._fragment += past_event(event.SerializeToString())

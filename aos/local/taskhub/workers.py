@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 
 import durabletask.internal.orchestrator_service_pb2 as pb
 import grpc
@@ -42,6 +43,19 @@ class WorkerCalls:
         self, request: pb.GetWorkItemsRequest, *, ping_after_s: float | None = None
     ) -> AsyncGenerator[bytes]:
         """As `work_items`, each item in its wire form; with a health ping after each silence so long."""
+        async with aclosing(self.leases(request, ping_after_s=ping_after_s)) as leases:
+            async for lease in leases:
+                if lease is None:
+                    yield _PING
+                else:
+                    item = workitems.encode(lease)
+                    lease.size = len(item)
+                    yield item
+
+    async def leases(
+        self, request: pb.GetWorkItemsRequest, *, ping_after_s: float | None = None
+    ) -> AsyncGenerator[Lease | None]:
+        """As `work_items`, for a worker in this process; None after each silence so long."""
         worker = self._dispatcher.connect(request)
         try:
             while not self._work_ended:
@@ -52,13 +66,19 @@ class WorkerCalls:
                         async with asyncio.timeout(ping_after_s):
                             await worker.work.wait()
                     except TimeoutError:
-                        yield _PING
+                        yield None
                 elif await self._prepare(lease):
-                    item = workitems.encode(lease)
-                    lease.size = len(item)
-                    yield item
+                    yield lease
         finally:
             self._dispatcher.disconnect(worker)
+
+    def holds(self, lease: Lease) -> bool:
+        """Whether what comes of this work still counts."""
+        return self._dispatcher.leases.get(lease.token) is lease
+
+    def put_back(self, lease: Lease) -> None:
+        """Give back work that was not done."""
+        self._dispatcher.abandon(lease.token)
 
     def end_work(self) -> None:
         """End all streams of work items, for good; what they had leased goes back."""
@@ -91,12 +111,21 @@ class WorkerCalls:
         except sqlite3.Error:
             raise
         except Exception as error:
-            if isinstance(error, HubError) and error.code is not grpc.StatusCode.INVALID_ARGUMENT:
+            if not _of_the_turn(error):
                 raise
-            # Its turn would come again, and fail again, for ever.
             why = f"{type(error).__name__}: {error}"
             await self._engine.change(lambda: self._fail(response.instanceId, why))
         return pb.CompleteTaskResponse()
+
+    def post_turn(self, response: pb.OrchestratorResponse) -> None:
+        """As `complete_orchestrator`, for a worker in this process: it need not wait for the disk."""
+        try:
+            self._engine.post(lambda: self._complete_turn(response))
+        except Exception as error:
+            if not _of_the_turn(error):
+                raise
+            why = f"{type(error).__name__}: {error}"
+            self._engine.post(lambda: self._fail(response.instanceId, why))
 
     def _complete_turn(self, response: pb.OrchestratorResponse) -> None:
         lease = self._dispatcher.answered(response.completionToken)
@@ -139,6 +168,10 @@ class WorkerCalls:
         await self._engine.change(lambda: self._complete_activity(response))
         return pb.CompleteTaskResponse()
 
+    def post_activity(self, response: pb.ActivityResponse) -> None:
+        """As `complete_activity`, for a worker in this process."""
+        self._engine.post(lambda: self._complete_activity(response))
+
     def _complete_activity(self, response: pb.ActivityResponse) -> None:
         seq = self._dispatcher.activity_of(response.completionToken)
         activity = self._state.activities.pop(seq, None) if seq is not None else None
@@ -172,6 +205,10 @@ class WorkerCalls:
         await self._engine.change(lambda: self._complete_entity(result))
         return pb.CompleteTaskResponse()
 
+    def post_entity(self, result: pb.EntityBatchResult) -> None:
+        """As `complete_entity`, for a worker in this process."""
+        self._engine.post(lambda: self._complete_entity(result))
+
     def _complete_entity(self, result: pb.EntityBatchResult) -> None:
         lease = self._dispatcher.answered(result.completionToken)
         if lease is None or not isinstance(lease.item, Entity):
@@ -185,3 +222,8 @@ class WorkerCalls:
         """Give a batch of operations back."""
         self._dispatcher.abandon(request.completionToken)
         return pb.AbandonEntityTaskResponse()
+
+
+def _of_the_turn(error: Exception) -> bool:
+    """Whether a turn itself cannot be carried out: it would come again, and fail again, for ever."""
+    return not isinstance(error, HubError) or error.code is grpc.StatusCode.INVALID_ARGUMENT
