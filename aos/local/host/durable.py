@@ -2,25 +2,45 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Iterable
-from typing import cast
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import durabletask.internal.orchestrator_service_pb2 as pb
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
-from aos.local.host.calls import Failure, Result, WorkerLostError
+from aos.local.host.calls import Failure, Result
 from aos.local.host.durablejson import DurableSettings
+from aos.local.host.durableresults import (
+    UNKNOWN_FUNCTION,
+    VERSION_MISMATCH,
+    complete_children,
+    complete_started,
+    failed_operations,
+    failed_orchestration,
+    failure_details,
+    line,
+    parse,
+)
+from aos.local.host.frames import Kind
 from aos.local.host.functions import Function, Trigger
-from aos.local.host.supervisor import Supervisor
+from aos.local.host.process import WorkerProcess
+from aos.local.host.supervisor import Supervisor, Work
 from aos.local.host.versions import FailureStrategy
 from aos.local.taskhub import HubError, TaskHub
-from aos.local.taskhub.wire import optional
+from aos.local.taskhub.dispatch import Lease
+from aos.local.taskhub.records import Activity, Entity, Instance
+from aos.local.taskhub.workitems import batch_request, next_turn_request, turn_request
 
 _WORKER = "aos-local-host"
 
 
 class DurablePump:
-    """Takes work items up to the limits of host.json and runs each as an invocation."""
+    """Takes work up to the limits of host.json and runs each piece as an invocation.
+
+    A turn goes to the worker that keeps its orchestration alive, without the history that this worker has
+    read before, but for some turns: then all is replayed, which shows whether the orchestrator is
+    deterministic, as each turn does in Azure.
+    """
 
     def __init__(
         self,
@@ -33,7 +53,6 @@ class DurablePump:
         self._settings = settings
         self._supervisor = supervisor
         self._functions = {(each.trigger, each.durable_name.lower()): each for each in functions}
-        self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.Task[None] | None = None
         self._paused = False
 
@@ -42,12 +61,11 @@ class DurablePump:
         self._loop = self._supervisor.spawn(self._take())
 
     def pause(self) -> None:
-        """Take no more work. Items that the hub still hands out are given back when the pump closes."""
+        """Take no more work. What the hub still hands out is given back when the pump closes."""
         self._paused = True
 
     async def close(self) -> None:
         """Give back what is not done (the worker is gone by now: nothing runs on)."""
-        await asyncio.gather(*self._tasks)
         if self._loop is not None:
             self._loop.cancel()
             await asyncio.gather(self._loop, return_exceptions=True)
@@ -60,17 +78,11 @@ class DurablePump:
             maxConcurrentEntityWorkItems=self._settings.entities,
             worker_instance_id=_WORKER,
         )
-        items = self._hub.work_items(request)
-        async with contextlib.aclosing(
-            cast("AsyncGenerator[pb.WorkItem]", items)
-        ):  # gives back what is leased
-            async for item in items:
-                if self._paused:
-                    continue
-                task = self._supervisor.spawn(self._work(item))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
-                await self._supervisor.ready()
+        async with contextlib.aclosing(self._hub.leases(request)) as leases:  # gives back what is leased
+            async for lease in leases:
+                if lease is not None and not self._paused:
+                    self._begin(lease)
+                    await self._supervisor.ready()
 
     def _filters(self) -> pb.WorkItemFilters:
         """Only work for functions that this app has; the rest waits for an app that has them."""
@@ -85,109 +97,157 @@ class DurablePump:
                     filters.entities.add(name=function.durable_name.lower())
         return filters
 
-    async def _work(self, item: pb.WorkItem) -> None:
-        kind = item.WhichOneof("request")
-        try:
-            match kind:
-                case "orchestratorRequest":
-                    await self._orchestrate(item.orchestratorRequest, item.completionToken)
-                case "activityRequest":
-                    await self._act(item.activityRequest, item.completionToken)
-                case "entityRequest":
-                    await self._operate(item.entityRequest, item.completionToken)
-                case _:
-                    raise AssertionError(f"the hub sent a work item {kind}")
-        except HubError as error:
-            self._supervisor.say(f"the hub did not take the result of a {kind}: {error}")
+    def _begin(self, lease: Lease) -> None:
+        match lease.item:
+            case Instance() as instance:
+                self._begin_turn(lease, instance)
+            case Activity() as activity:
+                self._begin_activity(lease, activity)
+            case Entity() as entity:
+                self._begin_batch(lease, entity)
 
-    async def _orchestrate(self, request: pb.OrchestratorRequest, token: str) -> None:
-        started = _started(request)
-        result = self._out_of_version(started) or await self._invoke(
-            Trigger.ORCHESTRATION, started.name, request.SerializeToString(), request.instanceId
-        )
-        if result is None or result is REJECTED:
-            await self._hub.abandon_orchestrator(pb.AbandonOrchestrationTaskRequest(completionToken=token))
+    # -- orchestrations
+
+    def _begin_turn(self, lease: Lease, instance: Instance, *, whole: bool = False) -> None:
+        function = self._orchestrator(instance)
+        if isinstance(function, Failure):
+            self._post_turn(lease, instance, failed_orchestration(function))
             return
-        response = pb.OrchestratorResponse()
-        failure = result.failure or _parse(result.body, response)
-        if failure is not None:
-            response = _failed_orchestration(failure)
+        if function is None:
+            self._hub.put_back(lease)
+            return
+        keeps = self._settings.keeps_orchestrations and function.takes_turns
+        kept = instance.kept if keeps and not whole and not _replays(instance.turns) else None
+        worker = self._supervisor.pick(kept.keeper if kept is not None else None)
+        if worker is None:
+            self._hub.put_back(lease)
+            return
+        if kept is not None and kept.keeper is worker:
+            after, body = kept.after, next_turn_request(lease, instance, kept)
         else:
-            self._tell_end(started.name, request.instanceId, response)
-            if self._settings.versions.default:
-                _complete_children(response, self._settings.versions.default)
-        response.instanceId = request.instanceId
-        response.completionToken = token
-        await self._hub.complete_orchestrator(response)
+            after, body = None, turn_request(lease, instance)
+        head = {"instance": instance.id, "after": after, "token": lease.token if keeps else None}
+        frame = Kind.TURN if function.takes_turns else Kind.INVOKE
+        work = Work("orchestrator", function, body, head, instance.id, frame)
+        self._supervisor.begin(worker, work, partial(self._turn_ended, lease, instance, worker))
 
-    def _out_of_version(self, started: pb.ExecutionStartedEvent) -> Result | None:
-        """What becomes of an instance that this version of the app may not run."""
+    def _orchestrator(self, instance: Instance) -> Function | Failure | None:
+        """What runs it; None when it is to wait for another version of the app."""
         versions = self._settings.versions
-        mismatch = versions.mismatch(optional(started, "version"))
+        mismatch = versions.mismatch(instance.version)
         if mismatch is None:
-            return None
-        if versions.failure is FailureStrategy.FAIL:
-            return Result(failure=Failure(VERSION_MISMATCH, mismatch))
-        return REJECTED
+            return self._function(Trigger.ORCHESTRATION, instance.name)
+        return Failure(VERSION_MISMATCH, mismatch) if versions.failure is FailureStrategy.FAIL else None
 
-    def _tell_end(self, name: str, instance_id: str, response: pb.OrchestratorResponse) -> None:
+    def _turn_ended(
+        self, lease: Lease, instance: Instance, worker: WorkerProcess, result: Result | None
+    ) -> None:
+        if result is None:
+            self._hub.put_back(lease)
+        elif not result.lacks_history:
+            lease.keeper = worker if result.kept else None
+            response = pb.OrchestratorResponse()
+            failure = result.failure or parse(result.body, response)
+            if failure is not None:
+                response = failed_orchestration(failure)
+            else:
+                self._tell_end(instance, response)
+                if self._settings.versions.default:
+                    complete_children(response, self._settings.versions.default)
+            self._post_turn(lease, instance, response)
+        elif self._hub.holds(lease):
+            self._begin_turn(lease, instance, whole=True)
+
+    def _tell_end(self, instance: Instance, response: pb.OrchestratorResponse) -> None:
         """Say that an orchestration fails: its function did not, it only told the SDK's answer."""
         for action in response.actions:
             end = action.completeOrchestration
             if end.orchestrationStatus == pb.ORCHESTRATION_STATUS_FAILED:
-                self._supervisor.say(
-                    f"orchestration {instance_id} of {name} failed: {_line(end.failureDetails)}"
-                )
+                why = line(end.failureDetails)
+                self._supervisor.say(f"orchestration {instance.id} of {instance.name} failed: {why}")
 
-    async def _act(self, request: pb.ActivityRequest, token: str) -> None:
-        body = (request.input.value if request.HasField("input") else "null").encode()
-        instance_id = request.orchestrationInstance.instanceId
-        result = await self._invoke(Trigger.ACTIVITY, request.name, body, instance_id)
-        if result is None:
-            await self._hub.abandon_activity(pb.AbandonActivityTaskRequest(completionToken=token))
+    def _post_turn(self, lease: Lease, instance: Instance, response: pb.OrchestratorResponse) -> None:
+        response.instanceId = instance.id
+        response.completionToken = lease.token
+        self._post(self._hub.post_turn, response)
+
+    # -- activities
+
+    def _begin_activity(self, lease: Lease, activity: Activity) -> None:
+        ended = partial(self._activity_ended, lease, activity)
+        function = self._function(Trigger.ACTIVITY, activity.name)
+        if isinstance(function, Failure):
+            ended(Result(failure=function))
             return
-        response = pb.ActivityResponse(instanceId=instance_id, taskId=request.taskId, completionToken=token)
+        request = pb.ActivityRequest.FromString(activity.request)
+        body = (request.input.value if request.HasField("input") else "null").encode()
+        self._run(lease, Work("activity", function, (body,), note=activity.instance), ended)
+
+    def _activity_ended(self, lease: Lease, activity: Activity, result: Result) -> None:
+        response = pb.ActivityResponse(
+            instanceId=activity.instance, taskId=activity.task, completionToken=lease.token
+        )
         if result.failure is not None:
             response.failureDetails.CopyFrom(failure_details(result.failure))
         elif result.body:
             response.result.value = result.body.decode()
-        await self._hub.complete_activity(response)
+        self._post(self._hub.post_activity, response)
 
-    async def _operate(self, request: pb.EntityBatchRequest, token: str) -> None:
-        name = request.instanceId.lstrip("@").partition("@")[0]
-        result = await self._invoke(Trigger.ENTITY, name, request.SerializeToString(), request.instanceId)
-        if result is None:
-            await self._hub.abandon_entity(pb.AbandonEntityTaskRequest(completionToken=token))
+    # -- entities
+
+    def _begin_batch(self, lease: Lease, entity: Entity) -> None:
+        body = batch_request(lease, entity)
+        ended = partial(self._batch_ended, lease, body)
+        function = self._function(Trigger.ENTITY, entity.key[0])
+        if isinstance(function, Failure):
+            ended(Result(failure=function))
             return
+        frame = Kind.TURN if function.takes_turns else Kind.INVOKE
+        self._run(lease, Work("entity", function, (body,), note=entity.id, frame=frame), ended)
+
+    def _batch_ended(self, lease: Lease, encoded: bytes, result: Result) -> None:
         response = pb.EntityBatchResult()
-        failure = result.failure or _parse(result.body, response)
+        failure = result.failure or parse(result.body, response)
         if failure is not None:
-            response = _failed_operations(request, failure)
+            response = failed_operations(pb.EntityBatchRequest.FromString(encoded), failure)
         else:
-            self._tell_failures(request, response)
+            self._tell_failures(encoded, response)
             if self._settings.versions.default:
-                _complete_started(response, self._settings.versions.default)
-        response.completionToken = token
-        await self._hub.complete_entity(response)
+                complete_started(response, self._settings.versions.default)
+        response.completionToken = lease.token
+        self._post(self._hub.post_entity, response)
 
-    def _tell_failures(self, request: pb.EntityBatchRequest, result: pb.EntityBatchResult) -> None:
+    def _tell_failures(self, encoded: bytes, result: pb.EntityBatchResult) -> None:
         """Say which operations failed: their function did not."""
-        for operation, outcome in zip(request.operations, result.results, strict=False):
-            if outcome.HasField("failure"):
-                reason = _line(outcome.failure.failureDetails)
-                self._supervisor.say(
-                    f"operation {operation.operation} of entity {request.instanceId} failed: {reason}"
-                )
+        failed = [(at, each.failure) for at, each in enumerate(result.results) if each.HasField("failure")]
+        request = pb.EntityBatchRequest.FromString(encoded) if failed else pb.EntityBatchRequest()
+        for at, failure in failed:
+            operation = request.operations[at].operation
+            why = line(failure.failureDetails)
+            self._supervisor.say(f"operation {operation} of entity {request.instanceId} failed: {why}")
 
-    async def _invoke(self, trigger: Trigger, name: str, body: bytes, instance_id: str) -> Result | None:
-        """The result; `None` when the work must be given back because the worker died under it."""
-        function = self._functions.get((trigger, name.lower()))
-        if function is None:
-            return Result(failure=self._unknown(trigger, name))
+    # -- what they have in common
+
+    def _run(self, lease: Lease, work: Work, ended: Callable[[Result], None]) -> None:
+        """Have it run by any worker; work that is lost with its worker is given back."""
+        worker = self._supervisor.pick()
+        if worker is None:
+            self._hub.put_back(lease)
+            return
+        self._supervisor.begin(
+            worker, work, lambda result: self._hub.put_back(lease) if result is None else ended(result)
+        )
+
+    def _post[M: Message](self, post: Callable[[M], None], response: M) -> None:
         try:
-            return await self._supervisor.invoke(_KINDS[trigger], function, body, note=instance_id)
-        except WorkerLostError:
-            return None
+            post(response)
+        except HubError as error:
+            what = type(response).__name__
+            self._supervisor.say(f"the hub did not take what came of its work ({what}): {error}")
+
+    def _function(self, trigger: Trigger, name: str) -> Function | Failure:
+        function = self._functions.get((trigger, name.lower()))
+        return self._unknown(trigger, name) if function is None else function
 
     def _unknown(self, trigger: Trigger, name: str) -> Failure:
         kind = _KINDS[trigger]
@@ -201,75 +261,12 @@ class DurablePump:
         return Failure(UNKNOWN_FUNCTION, message)
 
 
-UNKNOWN_FUNCTION = "FunctionNotFound"
-VERSION_MISMATCH = "VersionMismatch"
-REJECTED = Result()  # the work goes back to the hub, which offers it again later and later
 _KINDS = {Trigger.ORCHESTRATION: "orchestrator", Trigger.ACTIVITY: "activity", Trigger.ENTITY: "entity"}
 
 
-def failure_details(failure: Failure) -> pb.TaskFailureDetails:
-    """A failure as orchestrators see it. A name that nothing answers to is not worth a retry."""
-    return pb.TaskFailureDetails(
-        errorType=failure.type,
-        errorMessage=failure.message,
-        stackTrace={"value": failure.trace},
-        isNonRetriable=failure.type == UNKNOWN_FUNCTION,
-    )
+def _replays(turns: int) -> bool:
+    """Whether the turn after so many takes in the whole history again: after 1, 2, 4, 8, ...
 
-
-def _line(details: pb.TaskFailureDetails) -> str:
-    """A failure as it is told to people: without the type's module."""
-    return f"{details.errorType.rpartition('.')[2]}: {details.errorMessage}"
-
-
-def _parse(body: bytes, response: Message) -> Failure | None:
-    """Fill the response; a failure when the function returned something else."""
-    try:
-        response.ParseFromString(body)
-    except DecodeError as error:
-        return Failure(
-            "InvalidResponse", f"the function did not return what the durable SDK returns: {error}"
-        )
-    return None
-
-
-def _started(request: pb.OrchestratorRequest) -> pb.ExecutionStartedEvent:
-    """The last start event, which is the one that counts after continue_as_new."""
-    for events in (request.newEvents, request.pastEvents):
-        for event in reversed(events):
-            if event.HasField("executionStarted"):
-                return event.executionStarted
-    raise AssertionError(f"orchestration {request.instanceId} has no start event")
-
-
-def _complete_children(response: pb.OrchestratorResponse, default: str) -> None:
-    """Children that an orchestrator gave no version have that of this app."""
-    for action in response.actions:
-        if action.HasField("createSubOrchestration") and not optional(
-            action.createSubOrchestration, "version"
-        ):
-            action.createSubOrchestration.version.value = default
-
-
-def _complete_started(result: pb.EntityBatchResult, default: str) -> None:
-    """Likewise the orchestrations that an entity starts."""
-    for action in result.actions:
-        started = action.startNewOrchestration
-        if action.HasField("startNewOrchestration") and not optional(started, "version"):
-            started.version.value = default
-
-
-def _failed_orchestration(failure: Failure) -> pb.OrchestratorResponse:
-    completion = pb.CompleteOrchestrationAction(
-        orchestrationStatus=pb.ORCHESTRATION_STATUS_FAILED, failureDetails=failure_details(failure)
-    )
-    return pb.OrchestratorResponse(actions=[pb.OrchestratorAction(completeOrchestration=completion)])
-
-
-def _failed_operations(request: pb.EntityBatchRequest, failure: Failure) -> pb.EntityBatchResult:
-    """Every operation fails and the state stays as it was."""
-    failed = pb.OperationResult(failure=pb.OperationResultFailure(failureDetails=failure_details(failure)))
-    result = pb.EntityBatchResult(results=[failed] * len(request.operations))
-    if request.HasField("entityState"):
-        result.entityState.CopyFrom(request.entityState)
-    return result
+    All replays of a long run together cost as much as its turns do, however long it is.
+    """
+    return turns & (turns - 1) == 0

@@ -23,6 +23,7 @@ class DurableSettings:
     `events_must_arrive` is throwStatusExceptionsOnRaiseEvent; `http_poll_s` is how long a durable HTTP call
     waits between polls where the answer does not say (`None`: as long as the SDK does). `filters_work` is
     workItemFilteringEnabled: work for functions that the app does not have is left waiting.
+    `keeps_orchestrations` is extendedSessionsEnabled, which is on here unless it is set to false.
     """
 
     hub_name: str = "TestHubName"
@@ -36,6 +37,7 @@ class DurableSettings:
     http_poll_s: float | None = None
     use_forwarded_host: bool = False
     filters_work: bool = False
+    keeps_orchestrations: bool = True
 
 
 class Overridable(enum.StrEnum):
@@ -66,6 +68,7 @@ def durable_settings(section: Section, settings: Mapping[str, str]) -> DurableSe
         http_poll_s=_http_poll(section.section("httpSettings")),
         use_forwarded_host=section.section("httpSettings").flag("useForwardedHost", False),
         filters_work=section.section("storageProvider").flag("workItemFilteringEnabled", False),
+        keeps_orchestrations=section.flag("extendedSessionsEnabled", default.keeps_orchestrations),
     )
 
 

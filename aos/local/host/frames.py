@@ -40,19 +40,25 @@ class Kind(enum.IntEnum):
     PONG = 16  # worker -> host: the answer
     OUTPUT = 17  # worker -> host: JSON and bodies, the messages for output bindings
     SENT = 18  # host -> worker: JSON, they are sent, or why not
+    TURN = 19  # host -> worker: JSON and the encoded request of a turn or a batch of operations
 
 
-def pack(head: dict[str, Any], body: bytes = b"") -> bytes:
-    """JSON and raw bytes in one payload."""
-    encoded = json.dumps(head, separators=(",", ":")).encode()
-    return _LENGTH.pack(len(encoded)) + encoded + body
+# Made once: `json.dumps` with arguments of its own makes an encoder for each call.
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+_decode = json.JSONDecoder().decode
+
+
+def pack(head: dict[str, Any], *body: bytes) -> bytes:
+    """JSON and raw bytes, in pieces or as one, in one payload."""
+    encoded = _encode(head).encode()
+    return b"".join((_LENGTH.pack(len(encoded)), encoded, *body))
 
 
 def unpack(payload: bytes) -> tuple[dict[str, Any], bytes]:
     """The inverse of `pack`."""
     (length,) = _LENGTH.unpack_from(payload)
     end = _LENGTH.size + length
-    return cast("dict[str, Any]", json.loads(payload[_LENGTH.size : end])), payload[end:]
+    return cast("dict[str, Any]", _decode(payload[_LENGTH.size : end].decode())), payload[end:]
 
 
 class Channel(asyncio.Protocol):

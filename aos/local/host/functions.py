@@ -31,6 +31,7 @@ _OTHER_BINDINGS = {("durableclient", "in"), ("http", "out"), _BUS_OUTPUT}
 class Function:
     """One function: its trigger's properties (settings substituted), and what else it is bound to.
 
+    One that `takes_turns` is an orchestrator or entity to which a worker can be sent turns as they are.
     `trigger` is `None` for a kind that this host does not have; then the function is disabled.
     `sdk_types` says that it takes messages as the SDK's own type, `settles` that it settles them itself.
     """
@@ -44,6 +45,7 @@ class Function:
     retry: RetryPolicy | None = None
     sdk_types: bool = False
     settles: bool = False
+    takes_turns: bool = False
 
     @property
     def durable_name(self) -> str:
@@ -151,6 +153,7 @@ def _function(entry: Mapping[str, Any], settings: Mapping[str, str], *, disabled
         retry=retry_policy(entry["retry"]) if entry.get("retry") and not disabled else None,
         sdk_types=bool(entry.get("deferred")),
         settles=bool(entry.get("settlement")) and not disabled,
+        takes_turns=bool(entry.get("turns")),
     )
 
 

@@ -53,7 +53,7 @@ _DURABLE: Mapping[str, Tree] = {
     "trackingStoreConnectionStringName": _NO,
     "trackingStoreNamePrefix": _NO,
     "maxQueuePollingInterval": _NO,
-    "extendedSessionsEnabled": _NO,
+    "extendedSessionsEnabled": _YES,
     "extendedSessionIdleTimeoutInSeconds": _NO,
     "instanceIdCacheSize": _NO,
     "useAppLease": _NO,

@@ -7,16 +7,15 @@ import json
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aos.local.host.calls import Call, Failure, Result, WorkerLostError
+from aos.local.host.calls import Call, HttpCall, Result, WorkerLostError
 from aos.local.host.console import Console
 from aos.local.host.errors import AppError, LoadCutShortError
 from aos.local.host.frames import Channel, Kind, pack, unpack
 from aos.local.host.outputs import Outputs
-from aos.local.host.retries import Retry
 
 _LOAD_TIMEOUT_S = 120.0
 _END_TIMEOUT_S = 3.0
@@ -110,28 +109,16 @@ class WorkerProcess:
         except TimeoutError as error:
             raise AppError(f"the app was not loaded within {_LOAD_TIMEOUT_S:.0f} s") from error
 
-    def invoke(
-        self,
-        function_id: str,
-        invocation_id: str,
-        body: bytes,
-        metadata: Mapping[str, Any] | None,
-        retry: Retry | None = None,
-    ) -> Call:
-        """Begin an invocation with a trigger's data."""
-        stream, call = self._open()
-        head: dict[str, Any] = {"function": function_id, "id": invocation_id}
-        if metadata:
-            head["metadata"] = metadata
-        if retry is not None:
-            head["retry"] = retry.head()
-        self._channel.send(Kind.INVOKE, stream, pack(head, body))
+    def invoke(self, frame: Kind, head: dict[str, Any], body: Sequence[bytes]) -> Call:
+        """Begin an invocation with a trigger's data, an INVOKE or a TURN."""
+        call = Call(self._channel, next(self._streams))
+        self._begin(call, frame, pack(head, *body))
         return call
 
-    def request(self, head: dict[str, Any]) -> Call:
+    def request(self, head: dict[str, Any]) -> HttpCall:
         """Begin an HTTP invocation."""
-        stream, call = self._open()
-        self._channel.send(Kind.REQUEST, stream, pack(head))
+        call = HttpCall(self._channel, next(self._streams))
+        self._begin(call, Kind.REQUEST, pack(head))
         return call
 
     async def stop(self) -> None:
@@ -176,13 +163,11 @@ class WorkerProcess:
         if self._watch is not None:
             await self._watch
 
-    def _open(self) -> tuple[int, Call]:
+    def _begin(self, call: Call, frame: Kind, payload: bytes) -> None:
         if self.lost.done():
             raise WorkerLostError
-        stream = next(self._streams)
-        call = Call(self._channel, stream)
-        self._calls[stream] = call
-        return stream, call
+        self._calls[call.stream] = call
+        self._channel.send(frame, call.stream, payload)
 
     def _on_frame(self, kind: Kind, stream: int, payload: bytes) -> None:
         if kind is Kind.RESULT:
@@ -207,12 +192,8 @@ class WorkerProcess:
 
     def _on_result(self, stream: int, payload: bytes) -> None:
         call = self._calls.pop(stream, None)
-        if call is None:
-            return  # lost already: the worker was told to end
-        head, body = unpack(payload)
-        failure = None if head["ok"] else Failure(head["type"], head["message"], head["trace"])
-        if not call.result.done():
-            call.result.set_result(Result(body, failure, stopped=head.get("stopped", True)))
+        if call is not None:  # else lost already: the worker was told to end
+            call.finish(Result.of(*unpack(payload)))
 
     async def _send_outputs(self, stream: int, payload: bytes) -> None:
         """Send what a function put out, and tell the worker, where the invocation waits for that."""
@@ -238,8 +219,7 @@ class WorkerProcess:
     def _lose_calls(self) -> None:
         calls, self._calls = self._calls, {}
         for call in calls.values():
-            if not call.result.done():
-                call.result.set_exception(WorkerLostError())
+            call.finish(None)
 
     async def _forward(self, stream: asyncio.StreamReader) -> None:
         while True:

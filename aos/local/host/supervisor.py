@@ -2,22 +2,22 @@
 
 import asyncio
 import contextlib
-import time
-import uuid
-from collections.abc import AsyncIterator, Coroutine, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from aos.local.host.background import Background
-from aos.local.host.calls import Call, Failure, Result, WorkerLostError
+from aos.local.host.calls import Failure, HttpCall, Result, WorkerLostError
 from aos.local.host.console import Console
 from aos.local.host.errors import AppError
+from aos.local.host.frames import Kind
 from aos.local.host.functions import Function
 from aos.local.host.hostjson import HostJson
 from aos.local.host.outputs import Outputs
 from aos.local.host.process import WorkerProcess
 from aos.local.host.retries import Retry
 from aos.local.host.slot import WorkerSlot
+from aos.local.host.underway import LOST, Run, UnderWay, new_invocation_id
 
 FUNCTION_TIMEOUT = "FunctionTimeout"
 _CANCEL_GRACE_S = 2.0
@@ -27,13 +27,15 @@ _MOST_THREADS = 256
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
-    """What the line of an invocation says besides its outcome."""
+class Work:
+    """What a worker is to run: `kind` and `note` are for its line, the rest is for the worker."""
 
     kind: str
-    name: str
-    invocation_id: str
-    note: str
+    function: Function
+    body: Sequence[bytes]
+    head: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
+    frame: Kind = Kind.INVOKE
 
 
 class Supervisor:
@@ -69,9 +71,7 @@ class Supervisor:
         self._ready = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._ended = False
-        self._running = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._under_way = UnderWay(console, host_json.function_timeout_s, self._expired)
 
     def say(self, message: str) -> None:
         """Write a line from the host about something that went wrong and was dealt with."""
@@ -123,21 +123,54 @@ class Supervisor:
         retry: Retry | None = None,
     ) -> Result:
         """Run a function with its trigger's data; `WorkerLostError` when the worker died under it."""
-        worker, invocation_id = await self._live(), str(uuid.uuid4())
-        call = worker.invoke(function.function_id, invocation_id, body, metadata, retry)
-        return await self._finish(worker, call, _Line(kind, function.name, invocation_id, note))
+        head: dict[str, Any] = {}
+        if metadata:
+            head["metadata"] = metadata
+        if retry is not None:
+            head["retry"] = retry.head()
+        ended: asyncio.Future[Result | None] = asyncio.get_running_loop().create_future()
+        work = Work(kind, function, (body,), head, note)
+
+        def end(result: Result | None) -> None:
+            if not ended.done():
+                ended.set_result(result)
+
+        self.begin(await self._live(), work, end)
+        result = await ended
+        if result is None:
+            raise WorkerLostError
+        return result
+
+    def pick(self, wanted: object = None) -> WorkerProcess | None:
+        """The worker that takes the next invocation: the one wanted if it answers, else the least busy.
+
+        None when there is none now.
+        """
+        able = [(slot, worker) for slot in self._slots if (worker := slot.live) is not None]
+        if wanted is not None and any(worker is wanted and not worker.hangs for _, worker in able):
+            able = [each for each in able if each[1] is wanted]
+        if not able:
+            return None
+        slot, worker = min(able, key=lambda each: each[0].load)
+        slot.take_turn()
+        return worker
+
+    def begin(self, worker: WorkerProcess, work: Work, ended: Callable[[Result | None], object]) -> None:
+        """Run something on this worker; `ended` gets the result, None when the worker died under it."""
+        invocation_id = new_invocation_id()
+        head = {**work.head, "function": work.function.function_id, "id": invocation_id}
+        call = worker.invoke(work.frame, head, work.body)
+        self._watch(Run(work.kind, work.function.name, invocation_id, work.note, worker, call), ended)
 
     @contextlib.asynccontextmanager
-    async def request(self, function: Function, head: dict[str, Any]) -> AsyncIterator[Call]:
+    async def request(self, function: Function, head: dict[str, Any]) -> AsyncIterator[HttpCall]:
         """An HTTP invocation; leaving the block early tells the app that the client went away."""
-        worker, invocation_id = await self._live(), str(uuid.uuid4())
+        worker, invocation_id = await self._live(), new_invocation_id()
         headers = [*head["headers"], ("x-ms-invocation-id", invocation_id)]
         head = {**head, "headers": headers, "function": function.function_id, "id": invocation_id}
         call = worker.request(head)
         note = f"{head['method']} {head['path']}"
-        line = _Line("http", function.name, invocation_id, note)
-        ending = asyncio.create_task(self._finish(worker, call, line))
-        ending.add_done_callback(lambda task: task.cancelled() or task.exception())
+        self._watch(Run("http", function.name, invocation_id, note, worker, call))
         try:
             yield call
         finally:
@@ -148,7 +181,7 @@ class Supervisor:
         """Wait until nothing runs, at most `grace_s` seconds."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
-                await self._idle.wait()
+                await self._under_way.none()
 
     def kill(self) -> None:
         """End the workers at once."""
@@ -176,12 +209,8 @@ class Supervisor:
         """The least busy worker, once there is one; `WorkerLostError` when there will be none."""
         while True:
             await self._ready.wait()
-            able = [slot for slot in self._slots if slot.live]
-            if able:
-                slot = min(able, key=lambda slot: slot.load)
-                slot.take_turn()
-                assert slot.worker is not None, "it is live"
-                return slot.worker
+            if (worker := self.pick()) is not None:
+                return worker
             if self._ended:
                 raise WorkerLostError
             await asyncio.sleep(0)  # a worker was lost just now, and its keeper is about to say so
@@ -204,43 +233,31 @@ class Supervisor:
                 if slot.live is not None:
                     slot.live.ping()
 
-    async def _finish(self, worker: WorkerProcess, call: Call, line: "_Line") -> Result:
-        """Wait for a call within the time limit and write its line."""
-        started = time.perf_counter()
-        failure: Failure | None = Failure("WorkerLost", "the worker process ended")
-        self._running += 1
-        self._idle.clear()
-        try:
-            done, _ = await asyncio.wait([call.result], timeout=self._timeout_s)
-            result = call.result.result() if done else await self._give_up(worker, call)
-            failure = result.failure
-            return result
-        finally:
-            self._running -= 1
-            if not self._running:
-                self._idle.set()
-            self._console.invocation(
-                line.kind,
-                line.name,
-                line.invocation_id,
-                (time.perf_counter() - started) * 1000,
-                failure=(failure.line, failure.trace) if failure else None,
-                note=line.note,
-                worker=worker.number,
-            )
+    def _watch(self, run: Run, ended: Callable[[Result | None], object] = lambda _: None) -> None:
+        def over(result: Result | None) -> None:
+            self._under_way.remove(run, result.failure if result is not None else LOST)
+            ended(result)
 
-    async def _give_up(self, worker: WorkerProcess, call: Call) -> Result:
+        run.call.ended = over
+        self._under_way.add(run)
+
+    def _expired(self, run: Run) -> None:
+        self._background.spawn(self._give_up(run))
+
+    async def _give_up(self, run: Run) -> None:
         """End an invocation that took too long, and the worker when that cannot let go, as in Azure."""
-        call.timed_out = True
-        call.cancel()
-        done, _ = await asyncio.wait([call.result], timeout=_CANCEL_GRACE_S)
-        if not done or call.result.exception() or not call.result.result().stopped:
+        over, answer = run.call.ended, asyncio.get_running_loop().create_future()
+        run.call.ended = answer.set_result
+        run.call.timed_out = True
+        run.call.cancel()
+        await asyncio.wait([answer], timeout=_CANCEL_GRACE_S)
+        result = answer.result() if answer.done() else None
+        if result is None or not result.stopped:
             self._console.warn("a function that took too long cannot be stopped; replacing the worker")
-            worker.kill()
+            run.worker.kill()
         limit = f"{self._timeout_s:g} s"
-        return Result(
-            failure=Failure(FUNCTION_TIMEOUT, f"the function did not finish within functionTimeout ({limit})")
-        )
+        failure = Failure(FUNCTION_TIMEOUT, f"the function did not finish within functionTimeout ({limit})")
+        over(Result(failure=failure))
 
 
 def _threads(host_json: HostJson) -> int:

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from aos.local.host.admin import Admin
-from aos.local.host.calls import Call, ResponseHead, WorkerLostError
+from aos.local.host.calls import HttpCall, ResponseHead, WorkerLostError
 from aos.local.host.console import Console
 from aos.local.host.door import Door
 from aos.local.host.management import PATH as MANAGEMENT
@@ -134,7 +134,7 @@ class FrontEnd:
             return _answer(503, str(error))
         return await site.management.answer(request, raw_path)
 
-    async def _exchange(self, request: web.BaseRequest, site: Site, call: Call) -> web.StreamResponse:
+    async def _exchange(self, request: web.BaseRequest, site: Site, call: HttpCall) -> web.StreamResponse:
         upload = (
             asyncio.create_task(_upload(request, call, site.largest_body)) if request.body_exists else None
         )
@@ -154,7 +154,7 @@ class FrontEnd:
                 await asyncio.wait([upload])
 
     async def _respond(
-        self, request: web.BaseRequest, site: Site, call: Call, head: ResponseHead
+        self, request: web.BaseRequest, site: Site, call: HttpCall, head: ResponseHead
     ) -> web.StreamResponse:
         response = web.StreamResponse(status=head.status, headers=site.headers)
         for name, value in head.headers:
@@ -203,14 +203,14 @@ def _complete(response: web.StreamResponse, cors: dict[str, str]) -> None:
             response.headers[name] = value
 
 
-async def _upload(request: web.BaseRequest, call: Call, most: int) -> bool:
+async def _upload(request: web.BaseRequest, call: HttpCall, most: int) -> bool:
     """Pass the body on; false when it is larger than `most` bytes, and then the function is given up."""
     with contextlib.suppress(OSError, web.RequestPayloadError):  # the client went away: the handler is told
         return await _upload_pieces(request, call, most)
     return True
 
 
-async def _upload_pieces(request: web.BaseRequest, call: Call, most: int) -> bool:
+async def _upload_pieces(request: web.BaseRequest, call: HttpCall, most: int) -> bool:
     if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     size = 0

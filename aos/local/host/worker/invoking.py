@@ -24,7 +24,10 @@ _TURNS = {"orchestrationTrigger", "entityTrigger"}
 
 
 class Function:
-    """What the worker must know of a function to feed it."""
+    """What the worker must know of a function to feed it; `info` is what the library knows.
+
+    One that is `simple` has an activity trigger alone and is not async.
+    """
 
     def __init__(self, described: dict[str, Any]) -> None:
         self.id = str(described["id"])
@@ -40,12 +43,17 @@ class Function:
         self._outputs = {str(b["name"]) for b in described["bindings"] if _sends(b)}
         self.sends = bool(self._outputs)
         self.returns_message = RETURN in self._outputs
+        self.info = handle_event._functions.get_function(self.id)
+        self.simple = (
+            self.trigger_type == "activityTrigger"
+            and len(described["bindings"]) == 1
+            and not (self.info.is_async or self.classic)
+        )
 
     @property
     def cancellable(self) -> bool:
         """True when cancelling the invocation really stops it: no thread runs on behind it."""
-        info = handle_event._functions.get_function(self.id)
-        return bool(info and info.is_async) and self.trigger_type not in _TURNS
+        return bool(self.info and self.info.is_async) and self.trigger_type not in _TURNS
 
     def messages(self, outputs: Iterable[Output]) -> list[Output]:
         """Of an invocation's outputs, those that go to Service Bus."""
@@ -100,7 +108,7 @@ class Invoker:
         forget(invocation.id)
         if function.sends:
             await invocation.deliver(function.messages(outputs))
-        return {"ok": True}, _returned(function, returned)
+        return {"ok": True}, returned_data(function, returned)
 
     async def call(
         self,
@@ -200,7 +208,8 @@ def _metadata_datum(value: object) -> Datum:
     return Datum(json.dumps(value), "json")
 
 
-def _returned(function: Function, datum: Datum | None) -> bytes:
+def returned_data(function: Function, datum: Datum | None) -> bytes:
+    """What a function returned, as the host gets it."""
     if datum is None or datum.value is None:
         return b""
     if function.trigger_type in _TURNS:

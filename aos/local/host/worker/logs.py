@@ -20,8 +20,9 @@ _PYTHON = {
 _WORKER = "Worker"  # the category of what no function logged
 _SILENT = logging.CRITICAL + 1
 _LIBRARY = "azure.functions"  # the worker library, which reports failures that the host reports too
-# Libraries that speak for each turn or request.
-_QUIET = {"azure": logging.WARNING, "durabletask": logging.WARNING, "httpx": logging.WARNING}
+# Libraries that speak for each turn or request. The durable SDK's logger has a level of its own: the SDK asks
+# for that level, not for the one in effect, before it puts together what nobody is to read.
+_QUIET = dict.fromkeys(("azure", "durabletask", "httpx", "azure.durable_functions.worker"), logging.WARNING)
 
 
 class HostHandler(logging.Handler):

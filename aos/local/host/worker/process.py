@@ -1,15 +1,15 @@
 """The worker's main loop: frames in, functions run, frames out. It ends when the host does."""
 
 import asyncio
-import contextlib
 import json
 import os
 import socket
 import sys
 import threading
 from collections.abc import Coroutine
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 
@@ -18,10 +18,16 @@ from aos.local.host.loglevels import LogLevels
 from aos.local.host.worker import logs
 from aos.local.host.worker.failures import failure_from, record_failures
 from aos.local.host.worker.invoking import Function, Invocation, Invoker
+from aos.local.host.worker.jobs import Call, Job
 from aos.local.host.worker.loading import AppRefusedError, load_app, poll_http_every, uses_http_v2
 from aos.local.host.worker.outputs import Outbox
-from aos.local.host.worker.runtime import invocation_id_cv
+from aos.local.host.worker.runtime import invocation_id_cv, thread_count
+from aos.local.host.worker.sdkversions import sdk_is_known
+from aos.local.host.worker.threads import Threads
 from aos.local.host.worker.web import Exchange, Web
+
+if TYPE_CHECKING:
+    from aos.local.host.worker.turns import Turns
 
 
 class Worker:
@@ -33,9 +39,12 @@ class Worker:
         self._channel = Channel(self._on_frame, self._on_lost)
         self._functions: dict[str, Function] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._jobs: dict[int, Job] = {}
         self._exchanges: dict[int, Exchange] = {}
         self._running: dict[str, str] = {}
         self._outbox = Outbox(self._channel.send)
+        self._threads = Threads(loop, 1)
+        self._turns: Turns | None = None
         self._invoker = Invoker("")
         self._web: Web | None = None
         self.stopped = asyncio.Event()
@@ -49,8 +58,10 @@ class Worker:
 
     def _on_frame(self, kind: Kind, stream: int, payload: bytes) -> None:
         match kind:
+            case Kind.TURN:
+                self._take_turn(stream, payload)
             case Kind.INVOKE:
-                self._start(stream, self._invoke(stream, payload))
+                self._invoke(stream, payload)
             case Kind.REQUEST:
                 head, _ = unpack(payload)
                 self._exchanges[stream] = Exchange(
@@ -62,8 +73,7 @@ class Worker:
             case Kind.SENT:
                 self._outbox.on_sent(stream, payload)
             case Kind.CANCEL:
-                if stream in self._tasks:
-                    self._tasks[stream].cancel()
+                self._cancel(stream)
             case Kind.PING:
                 self._channel.send(Kind.PONG, 0)
             case Kind.HELLO:
@@ -90,6 +100,17 @@ class Worker:
     def _start(self, stream: int, work: Coroutine[Any, Any, None]) -> None:
         self._tasks[stream] = self._loop.create_task(work)
 
+    def _submit(self, stream: int, function: Function, job: Job) -> None:
+        self._jobs[stream] = job
+        self._running[job.id] = function.name
+        self._threads.submit(job)
+
+    def _cancel(self, stream: int) -> None:
+        if stream in self._tasks:
+            self._tasks[stream].cancel()
+        elif stream in self._jobs:
+            self._jobs[stream].cancel()
+
     def _load(self, hello: dict[str, Any]) -> None:
         logs.install(self._log, LogLevels(hello["log_levels"]), self._running, verbose=hello["verbose"])
         if hello["settlement_port"] is not None:
@@ -101,15 +122,31 @@ class Worker:
             return
         if hello["http_poll_s"] is not None:
             poll_http_every(hello["http_poll_s"])
+        self._turns = _turns(described)
         record_failures()
         self._functions = {function["id"]: Function(function) for function in described}
+        for function in described:
+            function["turns"] = self._turns is not None and function["id"] in self._turns
+        self._threads = Threads(self._loop, thread_count())
         self._invoker = Invoker(hello["client"])
         self._web = Web(self._invoker, hello["client"], http_v2=uses_http_v2())
         self._channel.send(Kind.READY, 0, pack({"functions": described, "pid": os.getpid()}))
 
-    async def _invoke(self, stream: int, payload: bytes) -> None:
+    def _take_turn(self, stream: int, payload: bytes) -> None:
+        head, body = unpack(payload)
+        assert self._turns is not None, "the host was told for which functions there is this way"
+        job = self._turns.job(head, body, partial(self._finish, stream))
+        self._submit(stream, self._functions[head["function"]], job)
+
+    def _invoke(self, stream: int, payload: bytes) -> None:
         head, body = unpack(payload)
         function = self._functions[head["function"]]
+        if function.simple:
+            self._submit(stream, function, Call(head["id"], partial(self._finish, stream), function, body))
+        else:
+            self._start(stream, self._run(stream, function, head, body))
+
+    async def _run(self, stream: int, function: Function, head: dict[str, Any], body: bytes) -> None:
         self._running[head["id"]] = function.name
         deliver = self._outbox.deliverer(stream, function.id, head["id"])
         invocation = Invocation(head["id"], head.get("metadata", {}), head.get("retry", {}), body, deliver)
@@ -136,6 +173,7 @@ class Worker:
         sys.stdout.flush()
         self._running.pop(invocation_id, None)
         self._tasks.pop(stream, None)
+        self._jobs.pop(stream, None)
         self._exchanges.pop(stream, None)
         self._channel.send(Kind.RESULT, stream, payload)
 
@@ -145,8 +183,15 @@ class Worker:
         if threading.get_ident() == self._thread:
             self._channel.send(Kind.LOG, 0, frame)
         else:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: the process is ending
-                self._loop.call_soon_threadsafe(self._channel.send, Kind.LOG, 0, frame)
+            self._threads.tell(partial(self._channel.send, Kind.LOG, 0, frame))
+
+
+def _turns(described: list[dict[str, Any]]) -> "Turns | None":
+    if not sdk_is_known():
+        return None
+    from aos.local.host.worker.turns import Turns  # noqa: PLC0415 - it needs the SDK
+
+    return Turns(described)
 
 
 def settlement_arguments(port: int) -> list[str]:
