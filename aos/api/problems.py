@@ -107,8 +107,19 @@ def aos_problem(request: Request | Scope, error: AosError) -> Response:
     if isinstance(error, errors.Unavailable):
         _log.warning("%s %s: %s", request.get("method"), request["path"], error)
         return problem(request, status, error.code, _UNAVAILABLE, headers={"Retry-After": str(RETRY_AFTER_S)})
-    headers = {"WWW-Authenticate": 'Bearer realm="aos"'} if status is HTTPStatus.UNAUTHORIZED else None
+    headers = _challenge(request, status)
     return problem(request, status, error.code, error.message, details=error.details, headers=headers)
+
+
+def _challenge(request: Request | Scope, status: HTTPStatus) -> dict[str, str] | None:
+    """What RFC 6750 has beside a refusal; who brought nothing is told of no error."""
+    realm = 'Bearer realm="aos"'
+    if status is HTTPStatus.FORBIDDEN:
+        return {"WWW-Authenticate": f'{realm}, error="insufficient_scope"'}
+    if status is not HTTPStatus.UNAUTHORIZED:
+        return None
+    brought = any(name == b"authorization" for name, _ in request["headers"])
+    return {"WWW-Authenticate": f'{realm}, error="invalid_token"' if brought else realm}
 
 
 def internal_problem(request: Request | Scope, error: Exception, code: str = AosError.code) -> Response:

@@ -20,6 +20,9 @@ from fastapi.responses import JSONResponse
 TENANT = "8f6f3d0e-6a3f-4a0e-9a57-2f1f3a9f6f01"
 AUDIENCE = "3c0b6f7a-31a5-4c2e-8d1b-0d6a0b8f2c11"
 OBJECT = "0f6a51d4-64c8-4f3c-8bb3-1d53f4c1a001"
+CLIENT = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"
+OF_AN_APPLICATION = {"preferred_username": None, "scp": None, "sub": OBJECT}
+"""How the token of an application or a managed identity differs from a person's."""
 
 
 def new_key() -> rsa.RSAPrivateKey:
@@ -68,7 +71,7 @@ class Directory:
         )
 
     def claims(self, *roles: str, at: float | None = None, **changes: Any) -> dict[str, Any]:
-        """What a valid token says; a change to None leaves the claim out."""
+        """What a valid token of a person says; a change to None leaves the claim out."""
         now = int(time.time() if at is None else at)
         claims = {
             "iss": f"{self.authority}/{TENANT}/v2.0",
@@ -81,6 +84,8 @@ class Directory:
             "nbf": now,
             "exp": now + 3600,
             "preferred_username": "ada@contoso.example",
+            "azp": CLIENT,
+            "scp": "access_as_user",
             "roles": list(roles),
         }
         return {name: value for name, value in (claims | changes).items() if value is not None}
@@ -147,6 +152,9 @@ def faults(directory: Directory, role: str) -> dict[str, str]:
         "no expiry": directory.token(role, exp=None),
         "no not-before": directory.token(role, nbf=None),
         "no object": directory.token(role, oid=None),
+        "an object that is no id": directory.token(role, oid="ada"),
+        "an ID token": directory.token(role, azp=None, scp=None),
+        "an ID token that names its client": directory.token(role, scp=None),
         "expiry that is no number": directory.token(role, exp="never"),
         "not a token": "a.b.c",
         "endless": directory.token(role, padding="x" * 40_000),

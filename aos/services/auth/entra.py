@@ -1,14 +1,17 @@
 """Bearer tokens of Microsoft Entra ID: of people, and of applications and managed identities.
 
 Checked as Microsoft's "Access tokens in the Microsoft identity platform" asks: signature by a key of the
-tenant, algorithm, issuer, audience, tenant, expiry and not-before. Roles are the app roles that the
-directory assigned, under AOS's own names (``operator``, ``approver``, ``viewer``, or the application's).
+tenant, algorithm, issuer, audience, tenant, expiry and not-before. An ID token, which says the same of the
+same person to the application that she signed in to, opens nothing: it names no client, and no scope.
+Roles are the app roles that the directory assigned, under AOS's own names (``operator``, ``approver``,
+``viewer``, or the application's).
 """
 
 from __future__ import annotations
 
 import re
 import ssl
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -25,8 +28,15 @@ SKEW_S = 60.0
 _ALGORITHM = "RS256"
 _MOST_CHARACTERS = 32 * 1024
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
-_V1_ISSUERS = {PUBLIC_CLOUD: "https://sts.windows.net"}
 _REQUIRED = ["exp", "nbf", "iss", "aud", "tid", "oid"]
+_CHINA = ("https://login.partner.microsoftonline.cn", "https://sts.chinacloudapi.cn")
+ISSUERS = {
+    PUBLIC_CLOUD: (PUBLIC_CLOUD, "https://sts.windows.net"),
+    "https://login.microsoftonline.us": ("https://login.microsoftonline.us", "https://sts.windows.net"),
+    "https://login.partner.microsoftonline.cn": _CHINA,
+    "https://login.chinacloudapi.cn": _CHINA,
+}
+"""Who issues the tokens of version 2 and of version 1, where one signs in to each of Microsoft's clouds."""
 
 
 def is_token(text: str) -> bool:
@@ -54,10 +64,8 @@ class EntraTokens:
         authority = authority.rstrip("/")
         self._directory = directory
         self._audiences = {audience, f"api://{audience}"}
-        self._issuers = {
-            f"{authority}/{directory}/v2.0",
-            f"{_V1_ISSUERS.get(authority, authority)}/{directory}/",
-        }
+        version_2, version_1 = ISSUERS.get(authority, (authority, authority))
+        self._issuers = {f"{version_2}/{directory}/v2.0", f"{version_1}/{directory}/"}
         self._tenant = tenant
         self._clock = clock
         self._keys = SigningKeys(f"{authority}/{directory}/discovery/v2.0/keys", clock=clock, tls=tls)
@@ -73,9 +81,12 @@ class EntraTokens:
         self._check_times(claims)
         if claims["iss"] not in self._issuers or claims["tid"] != self._directory:
             raise _refused("it was not issued by the directory of this service")
+        if not _is_for_access(claims):
+            raise _refused("it is no access token")
+        holder = _object_id(claims)
         return Principal(
-            id=_text(claims, "oid"),
-            name=_name(claims),
+            id=holder,
+            name=_name(claims) or holder,
             tenant=self._tenant,
             roles=frozenset(_roles(claims.get("roles", []))),
         )
@@ -138,20 +149,30 @@ def _refused(why: str) -> Unauthenticated:
     return Unauthenticated(f"the bearer token is not valid: {why}")
 
 
-def _text(claims: Mapping[str, Any], name: str) -> str:
-    value = claims.get(name)
-    if not isinstance(value, str) or not value.isascii() or not value.isprintable() or not value:
-        raise _refused(f"its claim {name} is malformed")
-    return value
+def _is_for_access(claims: Mapping[str, Any]) -> bool:
+    """Whether a client was given it to call with: for a person within a scope, or for itself."""
+    if not isinstance(claims.get("azp", claims.get("appid")), str):
+        return False
+    if claims.get("scp"):
+        return True
+    return claims.get("idtyp") == "app" or claims.get("sub") == claims["oid"]
 
 
-def _name(claims: Mapping[str, Any]) -> str:
+def _object_id(claims: Mapping[str, Any]) -> str:
+    """Who this is for good: names change, and go to others."""
+    try:
+        return str(uuid.UUID(claims["oid"]))
+    except (ValueError, AttributeError, TypeError):
+        raise _refused("its claim oid is malformed") from None
+
+
+def _name(claims: Mapping[str, Any]) -> str | None:
     """Who this is for people: a sign-in name; for an application or a managed identity its client id."""
     for claim in ("preferred_username", "upn", "unique_name", "azp", "appid"):
         value = claims.get(claim)
         if isinstance(value, str) and value.isprintable() and 0 < len(value) <= 200:
             return value
-    return _text(claims, "oid")
+    return None
 
 
 def _roles(value: Any) -> list[str]:

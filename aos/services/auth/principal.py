@@ -21,10 +21,16 @@ class Principal:
     """An authenticated caller. Applications may give roles of their own, such as ``board``."""
 
     id: str
-    """The id of the key."""
+    """The id of the key, or of the person or application in its directory. Nobody else ever has it."""
     name: str
+    """For people. It can change, and others can have the same."""
     tenant: str
     roles: frozenset[str]
+
+    @property
+    def actor(self) -> str:
+        """Who this is in records: the id stands last, whatever the name says."""
+        return f"user:{self.name} ({self.id})"
 
 
 def require(principal: Principal, role: str) -> None:

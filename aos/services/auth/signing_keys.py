@@ -2,7 +2,8 @@
 
 Nothing blocks: the document is fetched by the event loop, once for all who wait. A key that is known is
 answered from memory; when the document has aged, it is fetched anew behind the answer. A key id that is
-not known asks for the document at most once a minute, so that made-up ids cannot flood the issuer.
+not known asks for the document at most once a minute, so that made-up ids cannot flood the issuer; where
+the issuer did not answer, it is asked again sooner.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ FRESH_S = 24 * 3600.0
 """After this long the document is fetched anew."""
 TRUSTED_S = 72 * 3600.0
 """After this long without the issuer, its keys are trusted no more."""
-RETRY_S = 60.0
-"""The least time between two requests."""
+ASKED_S = 60.0
+"""The least time between two requests that were answered."""
+RETRY_S = 5.0
+"""The least time before another request after one that was not."""
 _TIMEOUT_S = 5.0
 
 
@@ -76,7 +79,8 @@ class SigningKeys:
         """The request under way, a new one, or None when the last one was a moment ago."""
         if self._fetching is None or self._fetching.done():
             now = self._clock()
-            if self._tried_at is not None and 0 <= now - self._tried_at < RETRY_S:
+            pause_s = ASKED_S if self._fetched_at == self._tried_at else RETRY_S
+            if self._tried_at is not None and 0 <= now - self._tried_at < pause_s:
                 return None
             self._fetching = asyncio.create_task(self._fetch(now))
         return self._fetching

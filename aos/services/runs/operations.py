@@ -66,7 +66,7 @@ class Operations:
                 workflow,
                 value,
                 None if budget is None else micro_usd(budget),
-                f"user:{principal.name}",
+                principal.actor,
                 idempotency_key,
                 carried().get(TRACEPARENT),
             )
@@ -82,9 +82,8 @@ class Operations:
         _check_reason(reason)
         run = await self._runs.get(run_id)
         self._ask(principal, "run.cancel", Entity("Run", run_id), {"run": run_id, "workflow": run.workflow})
-        actor = f"user:{principal.name}"
         async with self._doorbells.around(run_id, "cancel"):
-            return await self._runs.request_cancel(run_id, actor, reason)
+            return await self._runs.request_cancel(run_id, principal.actor, reason)
 
     async def decide(
         self,
@@ -108,10 +107,9 @@ class Operations:
         attributes: dict[str, Json] = {"role": asked.approval.role, "run": run_id}
         place: dict[str, Json] = {"run": run_id, "workflow": run.workflow, "step": step}
         self._ask(principal, "approval.decide", resource, place, attributes)
-        actor = f"user:{principal.name}"
         async with self._doorbells.around(run_id, "approval", step):
             return await self._approvals.decide(
-                run_id, step, actor=actor, action_hash=action_hash, approve=approve, reason=reason
+                run_id, step, actor=principal.actor, action_hash=action_hash, approve=approve, reason=reason
             )
 
     async def resolve_effect(
@@ -128,10 +126,9 @@ class Operations:
         resource = Entity("Effect", effect_id)
         self._ask(principal, "effect.resolve", resource, place, {"run": run_id})
         key = await self._effects.find(run_id, effect_id)
-        actor = f"user:{principal.name}"
         step = key.step.removesuffix("~undo")
         async with self._doorbells.around(run_id, "resolution", step):
-            await self._effects.resolve(key, happened=happened, actor=actor, reason=reason)
+            await self._effects.resolve(key, happened=happened, actor=principal.actor, reason=reason)
 
     def _ask(
         self,

@@ -18,7 +18,7 @@ import pytest
 from aos_process import launched, serving
 from azure.storage.blob.aio import BlobServiceClient
 from azurite import KEY, azurite_ports
-from entra_directory import AUDIENCE, TENANT, Directory
+from entra_directory import AUDIENCE, OBJECT, TENANT, Directory
 from key_vault import Vault
 from managed_identity import CLIENT_ID, SECRET, STORAGE, ManagedIdentity
 from tls_server import serving_tls
@@ -100,7 +100,7 @@ async def test_a_run_in_azure_needs_no_key_and_is_signed_in_the_vault(cloud: Clo
             dossier, keys = await viewer.dossier(run), (await viewer.audit_key()).encode()
     verified = verify_dossier(dossier, keys)
     assert (verified.run, verified.status) == (run, "completed")
-    assert b'"user:ada@contoso.example"' in dossier
+    assert f'"user:ada@contoso.example ({OBJECT})"'.encode() in dossier
     assert cloud.vault.signed > 0
     assert not (tmp_path / "aos" / "signing-key.pem").exists()
     vault = f"https://{cloud.vault.url.partition('127.')[2]}"

@@ -252,7 +252,7 @@ def test_cancel_asks_the_run_to_stop(aos_as: As, server: Server) -> None:
 
     assert done.returncode == 0
     assert server.do(server.api.system.runs.get(run)).cancel == {
-        "actor": "user:operator",
+        "actor": server.api.actor("operator"),
         "reason": "not now",
     }
 

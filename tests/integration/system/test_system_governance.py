@@ -78,7 +78,9 @@ async def test_what_is_rejected_is_not_done(stack: Stack) -> None:
         await client.reject(run, "board", reason="too dear", action_hash=asked["action_hash"])
         ended = await stack.ended(client, run)
         assert ended["status"] == "failed"
-        assert ended["reason"] == "step board: approval rejected by user:tests: too dear"
+        (approval,) = ended["approvals"]
+        assert approval["actor"].startswith("user:tests (")
+        assert ended["reason"] == f"step board: approval rejected by {approval['actor']}: too dear"
         assert [call["tool"] for call in stack.target.calls(run)] == ["book", "unbook"]
         await stack.verified(client, run)
 

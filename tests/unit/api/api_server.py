@@ -108,6 +108,10 @@ class Api:
             )
         return self.clients[who]
 
+    def actor(self, who: str) -> str:
+        """Return how records name who holds the key of a role."""
+        return f"user:{who} ({self.keys[who].split('_')[1]})"
+
     async def _check_described(self, response: httpx.Response) -> None:
         """Every answer is one that the OpenAPI description tells of, every error a whole problem."""
         if response.status_code >= 400:

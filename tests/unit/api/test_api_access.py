@@ -39,6 +39,13 @@ ALLOWED = {
     ("GET", "/api/audit/key"): READERS,
 }
 
+CHALLENGE = {
+    (False, 401): 'Bearer realm="aos"',
+    (True, 401): 'Bearer realm="aos", error="invalid_token"',
+    (True, 403): 'Bearer realm="aos", error="insufficient_scope"',
+}
+"""As RFC 6750 has it: by whether a key came with the request, and by the answer."""
+
 
 def routes_of(api: Api) -> list[tuple[str, str]]:
     """Every method and path that the app answers; a kind of route that is not known here fails."""
@@ -82,7 +89,7 @@ async def ask(api: Api, who: str | None, method: str, path: str) -> int:
     response = await api.as_(who).request(method, path.format(**values), json=body)
     if response.status_code in (401, 403):
         assert api.fingerprint() == before, "a refused request changed something"
-        assert (response.headers.get("www-authenticate") is not None) == (response.status_code == 401)
+        assert response.headers["www-authenticate"] == CHALLENGE[who is not None, response.status_code]
     return response.status_code
 
 

@@ -17,7 +17,11 @@ async def test_a_run_is_accepted_and_started_once(api: Api):
     assert response.status_code == 202
     run = response.json()
     assert response.headers["location"] == f"/api/runs/{run['id']}"
-    assert (run["status"], run["workflow"], run["created_by"]) == ("accepted", WORKFLOW, "user:operator")
+    assert (run["status"], run["workflow"], run["created_by"]) == (
+        "accepted",
+        WORKFLOW,
+        api.actor("operator"),
+    )
     assert (run["budget_usd"], run["cost_usd"], run["input"], run["output"]) == (1.5, 0.0, INPUT, None)
     assert api.orchestrations.started == [run["id"]]
     assert await api.show(run["id"]) == run
@@ -154,7 +158,7 @@ async def test_cancelling_writes_the_wish_down_and_rings(api: Api):
     run = await api.start()
     response = await api.as_("operator").post(f"/api/runs/{run}/cancel", json={"reason": "enough"})
     assert response.status_code == 202
-    assert (await api.system.runs.get(run)).cancel == {"actor": "user:operator", "reason": "enough"}
+    assert (await api.system.runs.get(run)).cancel == {"actor": api.actor("operator"), "reason": "enough"}
     assert api.orchestrations.raised == [(run, "doorbell", {"kind": "cancel", "step": None})]
 
 
@@ -179,7 +183,7 @@ async def test_an_approval_is_decided(api: Api, approve: bool, state: str):
         [approval] = response.json()["approvals"]
         assert (approval["state"], approval["actor"], approval["reason"]) == (
             state,
-            "user:approver",
+            api.actor("approver"),
             "so be it",
         )
     assert api.orchestrations.raised[0] == (run, "doorbell", {"kind": "approval", "step": "board"})

@@ -11,7 +11,7 @@ import httpx
 import pytest
 import pytest_asyncio
 from api_server import Api, open_api, problem_of
-from entra_directory import AUDIENCE, TENANT, Directory, faults
+from entra_directory import AUDIENCE, OBJECT, TENANT, Directory, faults
 from test_api_access import ALLOWED, ANYBODY, PUBLIC, ask
 from tls_server import serving_tls
 
@@ -115,7 +115,7 @@ async def test_an_approval_by_token_names_the_person(trusting: Trusting):
     response = await api.as_(None).post(f"/api/runs/{run}/approvals/board", json=body, headers=headers)
     assert response.status_code in (200, 202), response.text
     decided = await api.system.approvals.get(run, "board")
-    assert decided.approval.actor == "user:ada@contoso.example"
+    assert decided.approval.actor == f"user:ada@contoso.example ({OBJECT})"
 
 
 async def test_a_key_that_the_directory_rotated_opens_nothing_any_more(trusting: Trusting):

@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from entra_directory import AUDIENCE, OBJECT, TENANT, Directory, faults
+from entra_directory import AUDIENCE, CLIENT, OBJECT, OF_AN_APPLICATION, TENANT, Directory, faults
 from tls_server import TlsServer, serving_tls
 
 from aos.kernel.errors import Unauthenticated, Unavailable
-from aos.services.auth.entra import EntraTokens, is_token
-from aos.services.auth.signing_keys import FRESH_S, RETRY_S, TRUSTED_S
+from aos.services.auth.entra import ISSUERS, EntraTokens, is_token
+from aos.services.auth.signing_keys import ASKED_S, FRESH_S, RETRY_S, TRUSTED_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -71,13 +71,23 @@ async def test_a_person_is_known_by_object_id_sign_in_name_and_app_roles(
     assert principal.name == "ada@contoso.example"
     assert principal.tenant == "acme"
     assert principal.roles == {"operator", "board"}
+    assert principal.actor == f"user:ada@contoso.example ({OBJECT})"
+
+
+async def test_two_people_of_one_name_are_two_in_every_record(directory: Directory, tokens: EntraTokens):
+    other = await tokens.authenticate(directory.token("operator", oid=OBJECT.replace("0", "1").upper()))
+    ada = await tokens.authenticate(directory.token("operator"))
+    assert ada.name == other.name
+    assert ada.actor != other.actor
+    liar = directory.token("operator", oid=other.id, preferred_username=f"ada@contoso.example ({OBJECT})")
+    assert (await tokens.authenticate(liar)).actor.endswith(f" ({other.id})")
 
 
 async def test_a_managed_identity_is_known_by_its_client_id(directory: Directory, tokens: EntraTokens):
-    app = {"preferred_username": None, "azp": "11111111-0000-0000-0000-000000000002", "idtyp": "app"}
-    principal = await tokens.authenticate(directory.token("operator", **app))
-    assert principal.name == app["azp"]
-    assert principal.roles == {"operator"}
+    for said in (OF_AN_APPLICATION, OF_AN_APPLICATION | {"sub": "sub", "idtyp": "app"}):
+        principal = await tokens.authenticate(directory.token("operator", **said))
+        assert (principal.id, principal.name) == (OBJECT, CLIENT)
+        assert principal.roles == {"operator"}
 
 
 async def test_a_token_of_version_1_names_its_client_and_the_audience_as_a_uri(
@@ -87,8 +97,9 @@ async def test_a_token_of_version_1_names_its_client_and_the_audience_as_a_uri(
         "ver": "1.0",
         "iss": f"{directory.authority}/{TENANT}/",
         "aud": f"api://{AUDIENCE}",
-        "preferred_username": None,
+        "azp": None,
         "appid": "11111111-0000-0000-0000-000000000003",
+        **OF_AN_APPLICATION,
     }
     principal = await tokens.authenticate(directory.token("viewer", **version_1))
     assert principal.name == version_1["appid"]
@@ -145,7 +156,7 @@ async def test_a_rotated_key_is_found_and_the_old_one_no_longer_accepted(
     old = directory.token("viewer")
     await tokens.authenticate(old)
     directory.rotate("k2")
-    clock.ahead = RETRY_S
+    clock.ahead = ASKED_S
     await tokens.authenticate(directory.token("viewer"))
     with pytest.raises(Unauthenticated, match="not signed with a key of the directory"):
         await tokens.authenticate(old)
@@ -155,12 +166,55 @@ async def test_made_up_key_ids_reach_the_directory_once_a_minute(
     directory: Directory, tokens: EntraTokens, clock: Clock
 ):
     forged = faults(directory, "viewer")["unknown key id"]
-    for ahead, fetched in ((0.0, 1), (RETRY_S / 2, 1), (RETRY_S, 2), (RETRY_S * 1.5, 2)):
+    for ahead, fetched in ((0.0, 1), (ASKED_S / 2, 1), (ASKED_S, 2), (ASKED_S * 1.5, 2)):
         clock.ahead = ahead
         for _ in range(20):
             with pytest.raises(Unauthenticated):
                 await tokens.authenticate(forged)
         assert directory.fetched == fetched
+
+
+async def test_a_directory_that_did_not_answer_is_asked_again_after_seconds(
+    directory: Directory, tokens: EntraTokens, clock: Clock
+):
+    directory.failing = True
+    for _ in range(20):
+        with pytest.raises(Unavailable):
+            await tokens.authenticate(directory.token("viewer"))
+    assert directory.fetched == 1
+    directory.failing, clock.ahead = False, RETRY_S
+    await tokens.authenticate(directory.token("viewer"))
+
+
+@pytest.mark.parametrize(
+    "cloud",
+    [
+        ("login.microsoftonline.com", "login.microsoftonline.com", "sts.windows.net"),
+        ("login.microsoftonline.us", "login.microsoftonline.us", "sts.windows.net"),
+        ("login.partner.microsoftonline.cn", "login.partner.microsoftonline.cn", "sts.chinacloudapi.cn"),
+        ("login.chinacloudapi.cn", "login.partner.microsoftonline.cn", "sts.chinacloudapi.cn"),
+    ],
+)
+async def test_each_cloud_issues_under_its_own_names(
+    served: tuple[Directory, TlsServer], cloud: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
+):
+    """The clouds' names lead to the stand-in; what is compared is what tokens say."""
+    (directory, server), (authority, version_2, version_1) = served, cloud
+    monkeypatch.setitem(ISSUERS, directory.authority, ISSUERS[f"https://{authority}"])
+    tokens = EntraTokens(
+        directory=TENANT,
+        audience=AUDIENCE,
+        tenant="acme",
+        clock=time.time,
+        authority=f"{directory.authority}/",
+        tls=server.trust,
+    )
+    for issuer in (f"https://{version_2}/{TENANT}/v2.0", f"https://{version_1}/{TENANT}/"):
+        await tokens.authenticate(directory.token("viewer", iss=issuer))
+    for issuer in (f"https://{version_2}/{TENANT}", f"https://{version_1}/{TENANT}", directory.authority):
+        with pytest.raises(Unauthenticated, match="not issued by the directory"):
+            await tokens.authenticate(directory.token("viewer", iss=issuer))
+    await tokens.close()
 
 
 async def test_aged_keys_are_fetched_anew_behind_the_answer(
