@@ -4,6 +4,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aos.local.servicebus.amqp_types import Described, Symbol, UInt
+from aos.local.servicebus.content import MAX_BATCH_BYTES, MAX_MESSAGE_BYTES, Content
 from aos.local.servicebus.errors import (
     BrokerError,
     InvalidFieldError,
@@ -22,7 +23,6 @@ from aos.local.servicebus.links import (
     SendingLink,
 )
 from aos.local.servicebus.management import CBS
-from aos.local.servicebus.message import MAX_BATCH_BYTES, MAX_MESSAGE_BYTES, Content
 from aos.local.servicebus.message_sessions import SessionQueue
 from aos.local.servicebus.performatives import (
     RECEIVER,

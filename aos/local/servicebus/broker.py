@@ -10,11 +10,11 @@ from typing import Any
 
 from aos.local.servicebus.clock import Clock, SystemClock
 from aos.local.servicebus.connection import Connection
+from aos.local.servicebus.content import MAX_MESSAGE_BYTES, Content, build_message, check_size
 from aos.local.servicebus.door import Door
 from aos.local.servicebus.errors import NotAllowedError
 from aos.local.servicebus.intake import Destination, accept
 from aos.local.servicebus.journal import Journal
-from aos.local.servicebus.message import MAX_MESSAGE_BYTES, Content, build_message, check_size
 from aos.local.servicebus.message_sessions import SessionQueue
 from aos.local.servicebus.namespace import Namespace
 from aos.local.servicebus.receiver import Receiver

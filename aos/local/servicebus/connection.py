@@ -9,6 +9,7 @@ from aos.local.servicebus import management
 from aos.local.servicebus.amqp_session import Session
 from aos.local.servicebus.amqp_types import Symbol, UByte
 from aos.local.servicebus.clock import Alarm
+from aos.local.servicebus.content import Content
 from aos.local.servicebus.errors import (
     BrokerError,
     FramingError,
@@ -16,7 +17,6 @@ from aos.local.servicebus.errors import (
     NotAllowedError,
     UnauthorizedError,
 )
-from aos.local.servicebus.message import Content
 from aos.local.servicebus.performatives import (
     AMQP_HEADER,
     EMPTY_FRAME,

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from aos.local.servicebus.clock import Clock
+from aos.local.servicebus.entities import EntitySettings
 from aos.local.servicebus.errors import EntityDisabledError, MessageNotFoundError
 from aos.local.servicebus.holdings import Holdings
 from aos.local.servicebus.journal import Journal
 from aos.local.servicebus.message import Message, State
 from aos.local.servicebus.peek_lock import PeekLock
 from aos.local.servicebus.space import Space
-from aos.local.servicebus.topology import EntitySettings
 
 _RETRY_MS = 1000
 

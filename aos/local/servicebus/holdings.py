@@ -6,17 +6,19 @@ is over it is dropped or dead-lettered. What has happened is recorded, whether o
 
 import heapq
 from abc import ABC, abstractmethod
+from bisect import bisect_left
+from itertools import islice
 
 from aos.local.servicebus import journal as sql
 from aos.local.servicebus.clock import Alarm, Clock
 from aos.local.servicebus.dead_letters import DeadLettering
+from aos.local.servicebus.entities import EntitySettings
 from aos.local.servicebus.errors import BrokerError, MessageNotFoundError
 from aos.local.servicebus.intake import Destination, Intake, Origin, run
 from aos.local.servicebus.journal import Journal, Statement
 from aos.local.servicebus.message import Message, State
 from aos.local.servicebus.rows import deleted, updated
 from aos.local.servicebus.space import MessageTable, Space
-from aos.local.servicebus.topology import EntitySettings
 
 
 class Holdings(ABC):
@@ -58,12 +60,10 @@ class Holdings(ABC):
 
     def peek(self, from_sequence: int, count: int, session_id: str | None = None) -> list[Message]:
         """Messages in order of sequence number, whatever their state, without locking them."""
-        numbers = (
-            number
-            for number, message in self._messages.items()
-            if number >= from_sequence and (session_id is None or message.session_id == session_id)
-        )
-        return [self._messages[number] for number in heapq.nsmallest(count, numbers)]
+        numbers = sorted(self._messages)  # quick: they are almost in order
+        later = (self._messages[number] for number in numbers[bisect_left(numbers, from_sequence) :])
+        wanted = (each for each in later if session_id is None or each.session_id == session_id)
+        return list(islice(wanted, max(count, 0)))
 
     def stop(self) -> None:
         """Ring no more."""

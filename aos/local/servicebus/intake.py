@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from aos.local.servicebus.content import Content
 from aos.local.servicebus.errors import BrokerError
 from aos.local.servicebus.journal import PUT_SEQUENCE, Journal, Statement
-from aos.local.servicebus.message import Content
 
 
 @dataclass(slots=True)

@@ -5,8 +5,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from aos.local.servicebus import message as sections
+from aos.local.servicebus import content as sections
 from aos.local.servicebus.amqp_types import Described
+from aos.local.servicebus.content import Content
 from aos.local.servicebus.errors import (
     BrokerError,
     DecodeError,
@@ -14,7 +15,7 @@ from aos.local.servicebus.errors import (
     TransferLimitError,
 )
 from aos.local.servicebus.intake import Destination, accept
-from aos.local.servicebus.message import Content, Message
+from aos.local.servicebus.message import Message
 from aos.local.servicebus.modification import properties_to_modify
 from aos.local.servicebus.performatives import (
     ACCEPTED,

@@ -8,6 +8,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aos.local.servicebus.amqp_types import Array, Described, Int, Symbol, Timestamp
+from aos.local.servicebus.content import (
+    APPLICATION_PROPERTIES,
+    MAX_MESSAGE_BYTES,
+    PROPERTIES,
+    VALUE,
+    Content,
+    check_size,
+)
 from aos.local.servicebus.encoding import encode as encode_value
 from aos.local.servicebus.errors import (
     ArgumentError,
@@ -18,15 +26,7 @@ from aos.local.servicebus.errors import (
     NotImplementedByBrokerError,
     SessionLockLostError,
 )
-from aos.local.servicebus.message import (
-    APPLICATION_PROPERTIES,
-    MAX_MESSAGE_BYTES,
-    PROPERTIES,
-    VALUE,
-    Content,
-    Message,
-    check_size,
-)
+from aos.local.servicebus.message import Message
 from aos.local.servicebus.message_sessions import SessionQueue
 from aos.local.servicebus.modification import properties_to_modify
 from aos.local.servicebus.queues import Queue
@@ -118,6 +118,8 @@ async def answer(connection: "Connection", session: "Session", node: str, conten
             result = _Result(204, "No content") if body is None else _Result(200, "OK", body)
             response = _response(node, fields, result)
     except BrokerError as error:
+        if node == CBS:  # clients tell their users little of it
+            _LOGGER.warning("a client is not let in: %s", error)
         response = _refusal(node, fields, error)
     except Exception:
         _LOGGER.exception("request to %s failed", node)

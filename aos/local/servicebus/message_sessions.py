@@ -14,6 +14,7 @@ from typing import Protocol
 from aos.local.servicebus import journal as sql
 from aos.local.servicebus.clock import Clock
 from aos.local.servicebus.deliveries import Consumer
+from aos.local.servicebus.entities import EntitySettings
 from aos.local.servicebus.errors import (
     NotAllowedError,
     OperationTimeoutError,
@@ -26,7 +27,6 @@ from aos.local.servicebus.message import Message, State
 from aos.local.servicebus.queues import Queue
 from aos.local.servicebus.rows import updated
 from aos.local.servicebus.space import Space
-from aos.local.servicebus.topology import EntitySettings
 
 _STALE_KEPT = 100
 

@@ -4,16 +4,18 @@ from dataclasses import replace
 from typing import Any
 
 from aos.local.servicebus.clock import Clock
+from aos.local.servicebus.content import Content
 from aos.local.servicebus.dead_letters import DEAD_LETTER_SUFFIX, TRANSFER_DEAD_LETTER_SUFFIX
+from aos.local.servicebus.entities import EntitySettings, TopicDefinition
 from aos.local.servicebus.errors import DatabaseError, DecodeError, EntityNotFoundError, NotAllowedError
 from aos.local.servicebus.intake import Destination
 from aos.local.servicebus.journal import Journal
-from aos.local.servicebus.message import Content, Message, State
+from aos.local.servicebus.message import Message, State
 from aos.local.servicebus.message_sessions import SessionQueue
 from aos.local.servicebus.queues import Queue
 from aos.local.servicebus.space import Space
 from aos.local.servicebus.topic import Fanout, Subscription
-from aos.local.servicebus.topology import EntitySettings, TopicDefinition, Topology
+from aos.local.servicebus.topology import Topology
 
 _BELOW = "/subscriptions/"
 

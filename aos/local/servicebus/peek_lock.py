@@ -12,6 +12,7 @@ from typing import Any
 
 from aos.local.servicebus.clock import Clock
 from aos.local.servicebus.dead_letters import DeadLettering
+from aos.local.servicebus.entities import EntitySettings
 from aos.local.servicebus.errors import BrokerError, LockLostError, NotAllowedError
 from aos.local.servicebus.holdings import Holdings
 from aos.local.servicebus.intake import Intake, run
@@ -19,7 +20,6 @@ from aos.local.servicebus.journal import Journal, Statement, then
 from aos.local.servicebus.message import Message, State
 from aos.local.servicebus.rows import deleted, rewritten, updated
 from aos.local.servicebus.space import Space
-from aos.local.servicebus.topology import EntitySettings
 
 
 class PeekLock(Holdings):

@@ -12,9 +12,11 @@ from dataclasses import replace
 from typing import Any
 
 from aos.local.servicebus.clock import Clock
+from aos.local.servicebus.content import Content
 from aos.local.servicebus.dead_letters import DeadLettering
 from aos.local.servicebus.deliveries import Deliveries
 from aos.local.servicebus.duplicates import DuplicateHistory
+from aos.local.servicebus.entities import EntitySettings
 from aos.local.servicebus.errors import (
     BrokerError,
     EntityDisabledError,
@@ -25,10 +27,9 @@ from aos.local.servicebus.errors import (
 from aos.local.servicebus.holdings import Holdings
 from aos.local.servicebus.intake import Destination, Intake, Origin, run
 from aos.local.servicebus.journal import Journal, then
-from aos.local.servicebus.message import Content, Message, State
+from aos.local.servicebus.message import Message, State
 from aos.local.servicebus.rows import deleted, inserted
 from aos.local.servicebus.space import Space
-from aos.local.servicebus.topology import EntitySettings
 
 _MAX_HOPS = 4
 

@@ -9,9 +9,10 @@ from functools import cached_property
 from typing import Any
 
 from aos.local.servicebus.amqp_types import Symbol
+from aos.local.servicebus.content import Content
 from aos.local.servicebus.encoding import encode, encode_map
 from aos.local.servicebus.errors import LockLostError
-from aos.local.servicebus.message import Content, Message, dead_letter_properties
+from aos.local.servicebus.message import Message, dead_letter_properties
 from aos.local.servicebus.queues import Queue
 
 

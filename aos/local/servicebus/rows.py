@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from aos.local.servicebus.content import Content
 from aos.local.servicebus.journal import (
     DELETE_MESSAGE,
     INSERT_MESSAGE,
@@ -9,7 +10,7 @@ from aos.local.servicebus.journal import (
     UPDATE_MESSAGE,
     Statement,
 )
-from aos.local.servicebus.message import Content, Message
+from aos.local.servicebus.message import Message
 
 
 def deleted(message: Message) -> Statement:

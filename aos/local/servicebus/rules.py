@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from aos.local.servicebus.content import Content
 from aos.local.servicebus.filters import MATCH_ALL, Filter, Properties
-from aos.local.servicebus.message import Content
 from aos.local.servicebus.sql_action import Action
 
 _RULE_NAME = "RuleName"

@@ -41,7 +41,10 @@ class Authority:
     def grant(self, token: str) -> Grant:
         """What a SAS token allows. Raises UnauthorizedError."""
         if not token.startswith(_PREFIX):
-            raise UnauthorizedError("only shared access signatures are accepted here")
+            raise UnauthorizedError(
+                "only shared access signatures can be checked here, not tokens of Microsoft Entra ID:"
+                " connect with the connection string"
+            )
         parts = dict(part.partition("=")[::2] for part in token.removeprefix(_PREFIX).split("&"))
         resource, expiry = parts.get("sr", ""), parts.get("se", "")
         digest = hmac.digest(self.key.encode(), f"{resource}\n{expiry}".encode(), "sha256")

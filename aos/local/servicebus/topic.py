@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from aos.local.servicebus.content import Content
 from aos.local.servicebus.decoding import decode
 from aos.local.servicebus.encoding import encode
 from aos.local.servicebus.errors import (
@@ -14,7 +15,7 @@ from aos.local.servicebus.errors import (
 from aos.local.servicebus.filters import Properties
 from aos.local.servicebus.intake import Intake, Origin
 from aos.local.servicebus.journal import PUT_RULE, Journal
-from aos.local.servicebus.message import Content, dead_letter_properties
+from aos.local.servicebus.message import dead_letter_properties
 from aos.local.servicebus.queues import Queue
 from aos.local.servicebus.rule_management import description_of, parse_rule
 from aos.local.servicebus.rules import DEFAULT_RULE, Rule

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 import pytest_asyncio
-from azure.core.credentials import AzureSasCredential
+from azure.core.credentials import AccessToken, AzureSasCredential
 from azure.servicebus import ServiceBusClient as SyncClient
 from azure.servicebus import ServiceBusMessage, TransportType
 from azure.servicebus._pyamqp.utils import generate_sas_token
@@ -187,6 +187,50 @@ async def test_a_link_is_detached_when_its_token_expires(bus: Bus, wire: Wire):
     detach = await wire.performative()
     assert isinstance(detach, Detach)
     assert detach.error.value[0] == "amqp:unauthorized-access"
+
+
+async def test_a_token_that_is_put_again_in_time_keeps_the_link(bus: Bus, wire: Wire):
+    await bus.sender("fleeting")
+    await wire.opened()
+    [connection] = [each for each in bus.broker.connections if not each._grants]
+    authority = bus.broker.authority
+
+    def token(lifetime_s: int) -> str:
+        expiry_s = bus.clock.now_ms() // 1000 + lifetime_s
+        return generate_sas_token("sb://x/plain", authority.key_name, authority.key, expiry_s)
+
+    connection.authenticate(token(5))
+    wire.send(Attach("l", 0, False, source=Described(0x28, ["me"]), target=Described(0x29, ["plain"])))
+    assert isinstance(await wire.performative(), Attach)
+    await wire.performative()
+    bus.clock.advance(4)
+    connection.authenticate(token(20))
+    bus.clock.advance(4)
+    wire.send(Detach(0, True))
+    detach = await wire.performative()
+    assert isinstance(detach, Detach)
+    assert detach.error is None
+
+
+class _Entra:
+    """A credential as azure-identity has them."""
+
+    async def get_token(self, *scopes: str, **options: object) -> AccessToken:
+        del scopes, options
+        return AccessToken("header.claims.signature", int(time.time()) + 3600)
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_a_token_of_entra_id_is_refused_and_the_log_says_why(
+    bus: Bus, caplog: pytest.LogCaptureFixture
+):
+    address = f"127.0.0.1:{bus.broker.port}"
+    client = ServiceBusClient(address, _Entra(), retry_total=0, use_tls=False)
+    with pytest.raises(ServiceBusAuthenticationError):
+        await _send(client)
+    assert "not tokens of Microsoft Entra ID" in caplog.text
 
 
 async def test_a_connection_may_use_sasl_plain_with_the_key(bus: Bus, wire: Wire):

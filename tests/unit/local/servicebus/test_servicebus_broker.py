@@ -18,6 +18,7 @@ from aos.local.servicebus import (
     SessionReceiver,
     Topology,
 )
+from aos.local.servicebus.content import Content
 from aos.local.servicebus.errors import (
     BrokerError,
     DecodeError,
@@ -27,7 +28,6 @@ from aos.local.servicebus.errors import (
     ServerBusyError,
     StorageFullError,
 )
-from aos.local.servicebus.message import Content
 from aos.local.servicebus.message_sessions import SessionQueue
 from aos.local.servicebus.modification import properties_to_modify
 

@@ -19,10 +19,10 @@ from aos.local.servicebus.amqp_types import (
     ULong,
     UShort,
 )
+from aos.local.servicebus.content import Content, build_message
 from aos.local.servicebus.decoding import decode, skip
 from aos.local.servicebus.encoding import encode
 from aos.local.servicebus.errors import DecodeError
-from aos.local.servicebus.message import Content, build_message
 from aos.local.servicebus.performatives import (
     Attach,
     Begin,
