@@ -62,7 +62,7 @@ class Connection(asyncio.Protocol):
         self._buffer = bytearray()
         self._out: list[bytes] = []
         self._out_bytes = 0
-        self._fresh = True
+        self._fresh = True  # nothing has come yet
         self._header_expected = True
         self._trusted = False  # SASL PLAIN with the right key needs no token
         self._opened = False

@@ -169,8 +169,8 @@ class Queue(Deliveries):
         locked = []
         for message in messages:
             if message.lock_token is None:
-                self._add(message)
-                self._bury_exhausted(message)
+                if not self._bury_exhausted(message):
+                    self._add(message)
             else:
                 self._messages[message.sequence_number] = message
                 self._watch_expiry(message)
