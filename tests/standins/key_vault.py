@@ -46,6 +46,7 @@ class Version:
     key: Any = None
     value: str | None = None
     enabled: bool = True
+    expires: int | None = None
 
 
 @dataclass
@@ -58,6 +59,7 @@ class Vault:
     failures: list[int] = field(default_factory=list)
     failing: int | None = None
     signed: int = 0
+    listed: int = 0
     read: int = 0
 
     def rotate_key(self, name: str, key: Any = None) -> Version:
@@ -96,14 +98,16 @@ class Vault:
 
         @app.get("/keys/{name}/versions")
         async def versions(name: str) -> Any:
-            listed = [_attributes(each) | {"kid": self._id("keys", name, each)} for each in self.keys[name]]
+            versions = self.keys.get(name, [])  # of no key there are none: that is no error
+            self.listed += 1
+            listed = [_attributes(each) | {"kid": self._id("keys", name, each)} for each in versions]
             return {"value": listed, "nextLink": None}
 
         @app.get("/keys/{name}/{version:path}")
         async def key(name: str, version: str) -> Any:
             found = _find(self.keys.get(name, []), version)
-            if found is None:
-                return _error(404, "KeyNotFound")
+            if found is None or not found.enabled:
+                return _error(404, "KeyNotFound") if found is None else _error(403, "KeyDisabled")
             return {"key": _jwk(found.key) | {"kid": self._id("keys", name, found)}, **_attributes(found)}
 
         @app.post("/keys/{name}/{version}/sign")
@@ -121,8 +125,8 @@ class Vault:
         async def secret(name: str, version: str) -> Any:
             self.read += 1
             found = _find(self.secrets.get(name, []), version)
-            if found is None:
-                return _error(404, "SecretNotFound")
+            if found is None or not found.enabled:
+                return _error(404, "SecretNotFound") if found is None else _error(403, "SecretDisabled")
             return {"value": found.value, "id": self._id("secrets", name, found), **_attributes(found)}
 
         return app
@@ -132,15 +136,16 @@ class Vault:
 
 
 def _find(versions: list[Version], wanted: str) -> Version | None:
-    """The version asked for; without one the newest that is enabled."""
+    """The version asked for; without one the newest, whether it is enabled or not."""
     wanted = wanted.strip("/")
-    able = [each for each in versions if (each.version == wanted if wanted else each.enabled)]
+    able = [each for each in versions if not wanted or each.version == wanted]
     return able[-1] if able else None
 
 
 def _attributes(version: Version) -> dict[str, Any]:
     at = version.created
-    return {"attributes": {"enabled": version.enabled, "created": at, "updated": at}}
+    expiry = {} if version.expires is None else {"exp": version.expires}
+    return {"attributes": {"enabled": version.enabled, "created": at, "updated": at, **expiry}}
 
 
 def _jwk(key: Any) -> dict[str, Any]:

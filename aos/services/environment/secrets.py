@@ -44,11 +44,11 @@ class VaultSecret:
         self._reading = asyncio.Lock()
 
     async def value(self) -> SecretStr:
-        """Return the value; the last one known serves on while the vault does not answer.
+        """Return the value; the last one known serves on while the vault does not give another.
 
         Raises:
-            InvalidSetting: there is no such secret, or it is empty or disabled.
-            Unavailable: the vault has not answered yet.
+            InvalidSetting: there is no such secret, or it is empty.
+            Unavailable: the vault has not given it yet.
         """
         async with self._reading:
             if self._value is None or not 0 <= self._clock() - self._read_at < KNOWN_S:

@@ -1,20 +1,23 @@
 """The key that signs audit checkpoints in Azure Key Vault: EC P-256, ES256. It never leaves the vault.
 
-The vault rotates the key by adding versions. The newest signs; the public keys of all enabled versions
-are given out, so that what an earlier one signed still verifies.
+The vault rotates the key by adding versions. The newest that may sign does; the public keys of all enabled
+versions are given out, so that what an earlier one signed still verifies. The vault itself is asked for a
+version by name: without one it answers for the newest, and refuses when that one is disabled.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from azure.core.credentials_async import AsyncTokenCredential
-from azure.core.exceptions import AzureError, ResourceNotFoundError
-from azure.keyvault.keys import KeyCurveName, KeyType, KeyVaultKey, KeyVaultKeyIdentifier
+from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
+from azure.keyvault.keys import KeyCurveName, KeyProperties, KeyType, KeyVaultKey, KeyVaultKeyIdentifier
 from azure.keyvault.keys.aio import KeyClient
 from azure.keyvault.keys.crypto import SignatureAlgorithm
 from azure.keyvault.keys.crypto.aio import CryptographyClient
@@ -25,7 +28,8 @@ from aos.kernel.errors import InvalidSetting, Unavailable
 from aos.kernel.governance.audit.checkpoint import es256_to_der
 
 KNOWN_S = 300.0
-"""How long the newest version is taken to be the newest: a rotated key signs at the latest then."""
+"""How long the versions are taken to be all: a rotated key signs at the latest then."""
+_REFUSED = frozenset({403, 404})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,41 +50,29 @@ class VaultKeyring:
         found = KeyVaultKeyIdentifier(identifier)
         self._name = found.name
         self._keys = KeyClient(found.vault_url, access.credential, **access.options)
+        self._versions: list[KeyProperties] = []
+        self._listed_at = float("-inf")
+        self._asking = asyncio.Lock()
         self._signers: dict[str, VaultSigner] = {}  # one that is in use may have been rotated away
-        self._current: VaultSigner | None = None
-        self._known_at = 0.0
-        self._public: dict[str, bytes] = {}
 
     async def signer(self) -> VaultSigner:
-        """Return the newest version.
+        """Return the newest version that may sign now.
 
         Raises:
-            Unavailable: the vault does not answer.
+            Unavailable: the vault does not answer, or every version is disabled or has expired.
             InvalidSetting: there is no such key, or it is of another kind.
         """
-        now = self._clock()
-        if self._current is None or not 0 <= now - self._known_at < KNOWN_S:
-            with _explained(self._identifier):
-                key = await self._keys.get_key(self._name)
-            if str(key.id) not in self._signers:
-                self._signers[str(key.id)] = VaultSigner(key, self._access)
-            self._current, self._known_at = self._signers[str(key.id)], now
-        return self._current
+        now = datetime.fromtimestamp(self._clock(), UTC)
+        for version in await self._enabled():
+            if _is_valid(version, now):
+                return await self._signer(version)
+        raise Unavailable(f"no version of the signing key {self._identifier} may sign now")
 
     async def public_keys(self) -> bytes:
-        """Return the public keys of all enabled versions, the newest first."""
-        current = await self.signer()
-        with _explained(self._identifier):
-            versions = [
-                (each.created_on, each.version)
-                async for each in self._keys.list_properties_of_key_versions(self._name)
-                if each.enabled and each.version
-            ]
-            for _, version in versions:
-                if version not in self._public:
-                    self._public[version] = _pem(await self._keys.get_key(self._name, version))
-        earlier = [self._public[version] for _, version in sorted(versions, reverse=True)]
-        return b"".join(dict.fromkeys((current.public_key_pem, *earlier)))
+        """Return the public keys of all enabled versions, the one that signs first."""
+        signer = await self.signer()
+        signers = [await self._signer(version) for version in await self._enabled()]
+        return b"".join(dict.fromkeys(each.public_key_pem for each in (signer, *signers)))
 
     async def close(self) -> None:
         """Disconnect; the credential stays open."""
@@ -88,15 +80,49 @@ class VaultKeyring:
             await signer.close()
         await self._keys.close()
 
+    async def _enabled(self) -> list[KeyProperties]:
+        """The enabled versions, the newest first; while the vault does not answer, those it had last."""
+        async with self._asking:
+            now = self._clock()
+            if not 0 <= now - self._listed_at < KNOWN_S:
+                try:
+                    self._versions = await self._list()
+                except Unavailable:
+                    if not self._versions:
+                        raise
+                else:
+                    self._listed_at = now
+        return self._versions
+
+    async def _list(self) -> list[KeyProperties]:
+        with _explained(self._identifier):
+            listed = [each async for each in self._keys.list_properties_of_key_versions(self._name)]
+        if not listed:
+            raise InvalidSetting(f"AOS_SIGNING_KEY: there is no key {self._identifier}")
+        return sorted((each for each in listed if each.enabled), key=_created, reverse=True)
+
+    async def _signer(self, version: KeyProperties) -> VaultSigner:
+        if version.id not in self._signers:
+            with _explained(self._identifier):
+                key = await self._keys.get_key(self._name, version.version)
+            # Another coroutine may have been here meanwhile.
+            self._signers.setdefault(version.id, VaultSigner(key, self._access, self._distrust))
+        return self._signers[version.id]
+
+    def _distrust(self) -> None:
+        """Have the versions listed anew: one was refused, which may have been disabled."""
+        self._listed_at = float("-inf")
+
 
 class VaultSigner:
-    """One version of the key."""
+    """One version of the key; ``on_refusal`` is called when the vault does not sign with it any more."""
 
-    def __init__(self, key: KeyVaultKey, access: VaultAccess) -> None:
+    def __init__(self, key: KeyVaultKey, access: VaultAccess, on_refusal: Callable[[], None]) -> None:
         self.id = str(key.id)
         self.public_key_pem = _pem(key)
         # By its id alone, so that nothing is done with the key on this machine.
         self._crypto = CryptographyClient(self.id, access.credential, **access.options)
+        self._on_refusal = on_refusal
 
     async def sign(self, data: bytes) -> bytes:
         """Return the DER signature, by ECDSA P-256, of the SHA-256 of ``data``.
@@ -105,12 +131,26 @@ class VaultSigner:
             Unavailable: the vault does not answer, or refuses.
         """
         with _explained(self.id):
-            result = await self._crypto.sign(SignatureAlgorithm.es256, hashlib.sha256(data).digest())
+            try:
+                result = await self._crypto.sign(SignatureAlgorithm.es256, hashlib.sha256(data).digest())
+            except HttpResponseError as error:
+                if error.status_code in _REFUSED:
+                    self._on_refusal()
+                raise
         return es256_to_der(result.signature)
 
     async def close(self) -> None:
         """Disconnect."""
         await self._crypto.close()
+
+
+def _created(version: KeyProperties) -> datetime:
+    return version.created_on or datetime.min.replace(tzinfo=UTC)
+
+
+def _is_valid(version: KeyProperties, now: datetime) -> bool:
+    begun = version.not_before is None or version.not_before <= now
+    return begun and (version.expires_on is None or now < version.expires_on)
 
 
 @contextlib.contextmanager

@@ -31,7 +31,7 @@ def vault(served: tuple[Vault, TlsServer]) -> Vault:
     """An empty vault."""
     vault, _ = served
     vault.keys, vault.secrets, vault.failures, vault.failing = {}, {}, [], None
-    vault.signed = vault.read = 0
+    vault.signed = vault.listed = vault.read = 0
     return vault
 
 

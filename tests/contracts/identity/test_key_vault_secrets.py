@@ -66,6 +66,9 @@ async def test_while_the_vault_does_not_answer_the_last_value_serves_on(
     await secret.value()
     vault.failing, clock.ahead_s = 403, 10 * KNOWN_S
     assert (await secret.value()).get_secret_value() == "known"
+    vault.failing = None
+    vault.set_secret(NAME, "disabled").enabled = False
+    assert (await secret.value()).get_secret_value() == "known"
 
 
 async def test_a_secret_that_is_missing_or_empty_is_a_wrong_setting(vault: Vault, secret: VaultSecret):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -76,6 +77,53 @@ async def test_a_version_that_was_disabled_is_trusted_no_more(vault: Vault, keyr
         verify_checkpoint(forged, await keyring.public_keys())
 
 
+async def test_when_the_newest_version_is_disabled_the_one_before_signs_again(
+    vault: Vault, keyring: VaultKeyring
+):
+    """At once: whoever disables a version does not wait for five minutes."""
+    vault.rotate_key(NAME)
+    newest = vault.rotate_key(NAME)
+    disabled = await keyring.signer()
+    newest.enabled = False
+    with pytest.raises(Unavailable):
+        await disabled.sign(b"head")
+    signer = await keyring.signer()
+    assert signer.id != disabled.id
+    await signer.sign(b"head")
+    assert await keyring.public_keys() == signer.public_key_pem
+
+
+async def test_a_version_that_has_expired_signs_no_more_but_still_verifies(
+    vault: Vault, keyring: VaultKeyring, clock
+):
+    lasting = vault.rotate_key(NAME)
+    expiring = vault.rotate_key(NAME)
+    expiring.expires = int(clock()) + 3600
+    assert (await keyring.signer()).id.endswith(expiring.version)
+    clock.ahead_s = 3601
+    assert (await keyring.signer()).id.endswith(lasting.version)
+    assert (await keyring.public_keys()).count(b"BEGIN PUBLIC KEY") == 2
+    lasting.expires, clock.ahead_s = expiring.expires, 3601 + KNOWN_S
+    with pytest.raises(Unavailable, match=r"no version of the signing key .* may sign now"):
+        await keyring.signer()
+
+
+async def test_callers_that_come_together_ask_once(vault: Vault, keyring: VaultKeyring):
+    vault.rotate_key(NAME)
+    signers = await asyncio.gather(*(keyring.signer() for _ in range(10)))
+    assert len(set(map(id, signers))) == 1
+    assert vault.listed == 1
+
+
+async def test_while_the_vault_does_not_answer_the_known_version_stands(
+    vault: Vault, keyring: VaultKeyring, clock
+):
+    vault.rotate_key(NAME)
+    known = await keyring.signer()
+    vault.failing, clock.ahead_s = 403, KNOWN_S
+    assert await keyring.signer() is known
+
+
 async def test_the_vault_is_asked_for_the_newest_version_every_five_minutes_only(
     vault: Vault, keyring: VaultKeyring, identity: Identity, clock
 ):
@@ -97,8 +145,6 @@ async def test_throttling_passes_and_a_refusal_is_unavailable(vault: Vault, keyr
     vault.failing = 403  # a role takes minutes to arrive
     with pytest.raises(Unavailable, match=f"the signing key .*{NAME}.* cannot be used"):
         await signer.sign(b"head")
-    with pytest.raises(Unavailable):
-        await keyring.public_keys()
 
 
 async def test_a_key_that_is_missing_or_of_another_kind_is_a_wrong_setting(
