@@ -125,25 +125,14 @@ class Application:
         served = await self._ground.hubs.serve(self.host_json.durable.hub_name)
         broker = await self._open_broker(self._topology) if self._topology else None
         supervisor, broker = await self._load(served, broker)
-        self._warn()
-        timers = Timers(
-            self._active_of(Trigger.TIMER),
-            self._ground.data / "timers.json",
-            self._zone,
-            supervisor,
-            self.host_json.retry,
-        )
-        self._listeners = [timers, *self._make_listeners(supervisor, served, broker)]
         refuse_other_hubs(self.functions, served.name)
+        table = RouteTable(self.functions, self.host_json.route_prefix)
+        self._warn(table)
         self._ground.door.expect(each.name for each in self.functions)
         served.hub.rules = self._client_rules()
-        return self._site(supervisor, served, timers)
-
-    def _site(self, supervisor: Supervisor, served: ServedHub, timers: Timers) -> Site:
+        timers = self._make_timers(supervisor)
+        self._listeners = [timers, *self._make_listeners(supervisor, served, broker)]
         host_json = self.host_json
-        table = RouteTable(self.functions, host_json.route_prefix)
-        for difference in table.differences():
-            self._ground.console.warn(difference)
         return Site(
             supervisor=supervisor,
             functions=self.functions,
@@ -160,9 +149,7 @@ class Application:
 
     def _client_rules(self) -> ClientRules:
         durable = self.host_json.durable
-        known = frozenset(
-            each.durable_name.lower() for each in self._active() if each.trigger is Trigger.ORCHESTRATION
-        )
+        known = frozenset(each.durable_name.lower() for each in self._active_of(Trigger.ORCHESTRATION))
         return ClientRules(
             orchestrators=None if durable.filters_work else known,
             default_version=durable.versions.default,
@@ -216,7 +203,7 @@ class Application:
             self._outputs.connect(self.functions, broker)
         return supervisor, broker
 
-    def _warn(self) -> None:
+    def _warn(self, table: RouteTable) -> None:
         """Say what will not be as the app may think."""
         for function in self.functions:
             if function.retry is not None and function.trigger is not Trigger.TIMER:
@@ -224,7 +211,7 @@ class Application:
                     f"function {function.name}: its retry policy has no effect: Azure Functions follows none"
                     f" for a {function.trigger} (messages are delivered as often as MaxDeliveryCount says)"
                 )
-        for problem in self._outputs.problems:
+        for problem in (*self._outputs.problems, *table.differences()):
             self._ground.console.warn(problem)
 
     async def _start_workers(self, served: ServedHub) -> Supervisor:
@@ -250,6 +237,10 @@ class Application:
         metadata = await self.supervisor.start()
         self.functions = functions_of(metadata, self._settings, self.host_json.functions)
         return self.supervisor
+
+    def _make_timers(self, supervisor: Supervisor) -> Timers:
+        functions, status = self._active_of(Trigger.TIMER), self._ground.data / "timers.json"
+        return Timers(functions, status, self._zone, supervisor, self.host_json.retry)
 
     def _make_listeners(
         self, supervisor: Supervisor, served: ServedHub, broker: Broker | None

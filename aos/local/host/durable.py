@@ -53,6 +53,7 @@ class DurablePump:
         self._settings = settings
         self._supervisor = supervisor
         self._functions = {(each.trigger, each.durable_name.lower()): each for each in functions}
+        self._waiting: set[str] = set()  # instances that it was told of, which are of another version
         self._loop: asyncio.Task[None] | None = None
         self._paused = False
 
@@ -137,7 +138,12 @@ class DurablePump:
         mismatch = versions.mismatch(instance.version)
         if mismatch is None:
             return self._function(Trigger.ORCHESTRATION, instance.name)
-        return Failure(VERSION_MISMATCH, mismatch) if versions.failure is FailureStrategy.FAIL else None
+        if versions.failure is FailureStrategy.FAIL:
+            return Failure(VERSION_MISMATCH, mismatch)
+        if instance.id not in self._waiting:
+            self._waiting.add(instance.id)
+            self._supervisor.say(f"orchestration {instance.id} of {instance.name} waits: {mismatch}")
+        return None
 
     def _turn_ended(
         self, lease: Lease, instance: Instance, worker: WorkerProcess, result: Result | None

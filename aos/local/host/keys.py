@@ -63,19 +63,19 @@ class KeyFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.ring = self._read() if path.exists() else self._make()
+        self.ring = self._read() if path.exists() else KeyRing(_new_key(), {DEFAULT_KEY: _new_key()}, {})
+        if DURABLE_KEY not in self.ring.system:
+            self._keep(replace(self.ring, system={**self.ring.system, DURABLE_KEY: _new_key()}))
 
     def admit_functions(self, names: Iterable[str]) -> None:
         """Have a key for each of these functions."""
         ring = self.ring.with_functions(names)
         if ring is not self.ring:
-            self._write(ring)
-            self.ring = ring
+            self._keep(ring)
 
-    def _make(self) -> KeyRing:
-        ring = KeyRing(master=_new_key(), host={DEFAULT_KEY: _new_key()}, system={DURABLE_KEY: _new_key()})
+    def _keep(self, ring: KeyRing) -> None:
         self._write(ring)
-        return ring
+        self.ring = ring
 
     def _read(self) -> KeyRing:
         document = read_json_object(self.path)

@@ -31,7 +31,7 @@ class Match:
 
 
 class RouteTable:
-    """The routes, the most specific first."""
+    """The routes, the most specific first; of those that are alike the first by their function's name."""
 
     def __init__(self, functions: Iterable[Function], prefix: str) -> None:
         entries = [
@@ -39,7 +39,7 @@ class RouteTable:
             for function in functions
             if function.trigger is Trigger.HTTP and not function.disabled
         ]
-        self._entries = sorted(entries, key=lambda entry: entry.route.rank)
+        self._entries = sorted(entries, key=lambda entry: (entry.route.rank, entry.function.name.lower()))
 
     def find(self, method: str, raw_path: str) -> Match | frozenset[str]:
         """The function and its route parameters; else the methods that the path would allow."""

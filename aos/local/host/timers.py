@@ -130,8 +130,9 @@ class Timer:
     async def run(self) -> None:
         """Fire until paused: when overdue, at start if asked for, and on schedule."""
         known = self._kept.of(self._function.name) if self._monitored else None
-        status, overdue = recall(known, self._schedule, datetime.now(UTC))
-        self._remember(status)
+        self._status, overdue = recall(known, self._schedule, datetime.now(UTC))
+        if self._status is not known:
+            self._remember(self._status)
         if overdue or self._function.properties.get("runOnStartup"):
             await self._fire(past_due=overdue)
         while await self._sleep_until(self._status.due):

@@ -190,7 +190,9 @@ def _answer(status: int, text: str = "", headers: Mapping[str, str] | None = Non
 
 def _too_large(site: Site) -> web.Response:
     """The rest of the body is not read: the connection is of no use any more."""
-    return _answer(413, f"the body is larger than {site.largest_body} bytes", {"Connection": "close"})
+    answer = _answer(413, f"the body is larger than {site.largest_body} bytes")
+    answer.force_close()
+    return answer
 
 
 def _complete(response: web.StreamResponse, cors: dict[str, str]) -> None:

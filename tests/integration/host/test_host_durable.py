@@ -281,7 +281,7 @@ async def test_an_event_for_an_instance_that_has_ended_is_an_error_when_host_jso
 
 
 async def test_an_instance_of_a_newer_version_waits_for_an_app_that_may_run_it(
-    client: df.DurableFunctionsClient,
+    client: df.DurableFunctionsClient, durable: HostProcess
 ) -> None:
     newer = await client.schedule_new_orchestration("counting_down", input=0, version="2.1")
     older = await client.schedule_new_orchestration("counting_down", input=0, version="1.9")
@@ -289,6 +289,9 @@ async def test_an_instance_of_a_newer_version_waits_for_an_app_that_may_run_it(
     state = await client.get_orchestration_state(newer)
     assert state is not None
     assert state.runtime_status is OrchestrationStatus.PENDING
+    durable.wait_for_log(
+        f"orchestration {newer} of counting_down waits: the orchestration version '2.1' is newer"
+    )
     await client.terminate_orchestration(newer)
 
 

@@ -24,6 +24,17 @@ def test_keys_are_made_once_and_only_the_owner_may_read_them(tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["keys.json"]
 
 
+def test_a_system_key_that_was_taken_out_is_made_anew(tmp_path: Path) -> None:
+    path = KeyFile(tmp_path / "keys.json").path
+    kept = json.loads(path.read_text())
+    old = kept["systemKeys"].pop(DURABLE_KEY)
+    path.write_text(json.dumps(kept))
+    ring = KeyFile(path).ring
+    assert ring.master == kept["masterKey"]
+    assert ring.system[DURABLE_KEY] != old
+    assert KeyFile(path).ring == ring
+
+
 def test_a_file_that_others_could_read_is_theirs_no_longer(tmp_path: Path) -> None:
     path = KeyFile(tmp_path / "keys.json").path
     path.chmod(0o644)
