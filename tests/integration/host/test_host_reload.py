@@ -96,11 +96,19 @@ def test_edits_of_code_settings_and_host_json_are_served_and_work_goes_on(
     assert host.http.get("/api/hello").text == "two"
     assert json.loads(host.http.get("/api/result").text) == "two"
     assert len(host.wait_for_trace("tick", 2)) == 2
-    (app / "local.settings.json").write_text('{"Values": {"NAME": " and more"}}')
+    settings = {"Values": {"NAME": " and more"}, "Host": {"CORS": "http://browser"}}
+    (app / "local.settings.json").write_text(json.dumps(settings))
     says(host, "two and more")
-    (app / "host.json").write_text('{"version": "2.0", "extensions": {"http": {"routePrefix": "v1"}}}')
+    answer = host.http.get("/api/hello", headers={"Origin": "http://browser"})
+    assert answer.headers["access-control-allow-origin"] == "http://browser"
+    instances = "/runtime/webhooks/durabletask/instances"
+    assert [each["instanceId"] for each in host.http.get(instances).json()] == ["job"]
+    extensions = {"http": {"routePrefix": "v1"}, "durableTask": {"hubName": "Another"}}
+    (app / "host.json").write_text(json.dumps({"version": "2.0", "extensions": extensions}))
     says(host, "two and more", "/v1/hello")
     assert host.http.get("/api/hello").status_code == 404
+    assert host.http.get(instances).json() == []  # a name is a hub of its own
+    assert host.http.get(instances, params={"taskHub": "TestHubName"}).status_code == 400
 
 
 def test_what_runs_when_an_edit_comes_has_the_grace_period(

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import azure.durable_functions as df
 import httpx
+import pytest
 from durabletask.client import OrchestrationStatus
 
 from aos.local.host import Host, HostOptions
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the SDK's, of untyped payloads
 
 APP = """
 import azure.durable_functions as df

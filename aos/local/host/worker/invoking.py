@@ -18,7 +18,7 @@ from aos.local.host.worker.runtime import (
     invocation_request_native,
 )
 
-DURABLE_CLIENT = "durableClient"
+_DURABLE_CLIENT = "durableclient"
 RETURN = "$return"
 _TURNS = {"orchestrationTrigger", "entityTrigger"}
 
@@ -39,7 +39,9 @@ class Function:
         self.many = str(trigger.get("cardinality", "")).lower() == "many"
         self.sdk_types = bool(described["deferred"])
         self.classic = self.sdk_types or bool(described["settlement"])
-        self.clients = [str(b["name"]) for b in described["bindings"] if b["type"] == DURABLE_CLIENT]
+        self.clients = [
+            str(b["name"]) for b in described["bindings"] if str(b["type"]).lower() == _DURABLE_CLIENT
+        ]
         self._outputs = {str(b["name"]) for b in described["bindings"] if _sends(b)}
         self.sends = bool(self._outputs)
         self.returns_message = RETURN in self._outputs
