@@ -136,6 +136,17 @@ class Engine:
         except sqlite3.Error as error:
             raise self._storage_failed(error) from error
 
+    async def read_current[T](self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a query over all that was changed by now; a change that cannot be written is not seen.
+
+        Work is handed out while what it came of is being written: whoever saw it done must not read
+        what was before it.
+        """
+        written = self.journal.flushed()
+        if not written.done():
+            await asyncio.gather(written, return_exceptions=True)
+        return await self.read(query)
+
     async def available(self) -> None:
         """Wait while the hub recovers from a failed write."""
         while self._unavailable is not None:

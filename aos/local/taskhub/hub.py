@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
@@ -75,25 +76,31 @@ class TaskHub(WorkerCalls):
 
     async def get_instance(self, request: pb.GetInstanceRequest) -> pb.GetInstanceResponse:
         """The state of an instance."""
-        return await self._engine.read(
-            lambda db: queries.read_state(db, request.instanceId, payloads=request.getInputsAndOutputs)
-        )
+        return await self._engine.read_current(lambda db: _state(db, request))
 
     async def wait_for_instance_start(self, request: pb.GetInstanceRequest) -> pb.GetInstanceResponse:
         """The state of an instance once it has begun to run."""
         return await self._wait(request, lambda status: status != pb.ORCHESTRATION_STATUS_PENDING)
 
     async def wait_for_instance_completion(self, request: pb.GetInstanceRequest) -> pb.GetInstanceResponse:
-        """The state of an instance once it has ended; `exists` is false as soon as there is none."""
+        """The state of an instance once it has ended.
+
+        One that does not exist yet is waited for; `exists` is false if it is removed meanwhile.
+        """
         return await self._wait(request, lambda status: status in TERMINAL)
 
     async def _wait(
         self, request: pb.GetInstanceRequest, reached: Callable[[pb.OrchestrationStatus], bool]
     ) -> pb.GetInstanceResponse:
+        existed = False
         while True:
             async with self._engine.watch(request.instanceId) as changed:
-                response = await self.get_instance(request)
-                if not response.exists or reached(response.orchestrationState.orchestrationStatus):
+                response = await self._engine.read(lambda db: _state(db, request))
+                if response.exists:
+                    existed = True
+                    if reached(response.orchestrationState.orchestrationStatus):
+                        return response
+                elif existed:
                     return response
                 await changed
 
@@ -151,11 +158,11 @@ class TaskHub(WorkerCalls):
 
     async def query_instances(self, request: pb.QueryInstancesRequest) -> pb.QueryInstancesResponse:
         """A page of instances, oldest first."""
-        return await self._engine.read(lambda db: queries.query_instances(db, request.query))
+        return await self._engine.read_current(lambda db: queries.query_instances(db, request.query))
 
     async def list_instance_ids(self, request: pb.ListInstanceIdsRequest) -> pb.ListInstanceIdsResponse:
         """A page of the ids of ended instances, in the order in which they ended."""
-        return await self._engine.read(lambda db: queries.list_instance_ids(db, request))
+        return await self._engine.read_current(lambda db: queries.list_instance_ids(db, request))
 
     async def stream_instance_history(
         self, request: pb.StreamInstanceHistoryRequest
@@ -170,7 +177,7 @@ class TaskHub(WorkerCalls):
             fragments = list(instance.history)  # may be ahead of the disk, as the worker's turn is
         else:
             no = instance.no
-            fragments = await self._engine.read(lambda db: queries.read_history(db, no))
+            fragments = await self._engine.read_current(lambda db: queries.read_history(db, no))
         for chunk in queries.history_chunks(fragments):
             yield chunk
 
@@ -205,7 +212,7 @@ class TaskHub(WorkerCalls):
         if wanted.HasField("timeout"):
             deadline = time.monotonic() + wanted.timeout.ToTimedelta().total_seconds()
         count = 0
-        while ids := await self._engine.read(
+        while ids := await self._engine.read_current(
             lambda db: queries.purgeable(db, wanted, ended_before, _PURGED_AT_ONCE)
         ):
             if deadline is not None and time.monotonic() >= deadline:
@@ -268,11 +275,13 @@ class TaskHub(WorkerCalls):
 
     async def get_entity(self, request: pb.GetEntityRequest) -> pb.GetEntityResponse:
         """An entity and its state."""
-        return await self._engine.read(lambda db: queries.read_entity(db, request, self._state.backlog))
+        return await self._engine.read_current(
+            lambda db: queries.read_entity(db, request, self._state.backlog)
+        )
 
     async def query_entities(self, request: pb.QueryEntitiesRequest) -> pb.QueryEntitiesResponse:
         """A page of entities, by id."""
-        return await self._engine.read(
+        return await self._engine.read_current(
             lambda db: queries.query_entities(db, request.query, self._state.backlog)
         )
 
@@ -280,7 +289,7 @@ class TaskHub(WorkerCalls):
         self, request: pb.CleanEntityStorageRequest
     ) -> pb.CleanEntityStorageResponse:
         """Remove what an entity leaves behind: here that is only a lock whose holder is gone."""
-        ids = await self._engine.read(queries.locked_entities)
+        ids = await self._engine.read_current(queries.locked_entities)
 
         def clean() -> tuple[int, int]:
             released = removed = 0
@@ -308,3 +317,7 @@ class TaskHub(WorkerCalls):
         """Delete everything in the hub."""
         await self._engine.erase()
         return pb.DeleteTaskHubResponse()
+
+
+def _state(connection: sqlite3.Connection, request: pb.GetInstanceRequest) -> pb.GetInstanceResponse:
+    return queries.read_state(connection, request.instanceId, payloads=request.getInputsAndOutputs)

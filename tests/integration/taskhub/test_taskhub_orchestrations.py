@@ -515,10 +515,19 @@ def test_large_payloads_pass(client: TaskHubGrpcClient) -> None:
 
 
 def test_an_unknown_instance_is_not_found(client: TaskHubGrpcClient) -> None:
-    assert client.wait_for_orchestration_completion("nobody", timeout=WAIT_S) is None
     with pytest.raises(grpc.RpcError) as refusal:
         client.raise_orchestration_event("nobody", "go")
     assert refusal.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+def test_an_instance_that_does_not_exist_yet_is_waited_for(live: LiveHub, client: TaskHubGrpcClient) -> None:
+    request = pb.GetInstanceRequest(instanceId="to-come", getInputsAndOutputs=True).SerializeToString()
+    with grpc.insecure_channel(live.address) as channel:
+        call = channel.unary_unary("/TaskHubSidecarService/WaitForInstanceCompletion")
+        waiting = call.future(request, timeout=WAIT_S)
+        until(lambda: "to-come" in live.hub._engine._waiting)
+        client.schedule_new_orchestration(chain, input=1, instance_id="to-come")
+        assert pb.GetInstanceResponse.FromString(waiting.result()).orchestrationState.output.value == "4"
 
 
 def test_hundreds_of_waits_cost_no_thread(live: LiveHub, client: TaskHubGrpcClient) -> None:
@@ -538,20 +547,27 @@ def test_hundreds_of_waits_cost_no_thread(live: LiveHub, client: TaskHubGrpcClie
 def test_every_call_of_the_protocol_is_served(tmp_path: Path) -> None:
     hub = LiveHub(tmp_path / "hub.db")
     codes = {}
+    engine = hub.hub._engine
+    lasting = {
+        "GetWorkItems": lambda: engine.dispatcher._workers,
+        "WaitForInstanceStart": lambda: engine._waiting,
+        "WaitForInstanceCompletion": lambda: engine._waiting,
+    }
     try:
         with grpc.insecure_channel(hub.address) as channel:
             for method in pb.DESCRIPTOR.services_by_name["TaskHubSidecarService"].methods:
                 call = channel.unary_stream(f"/TaskHubSidecarService/{method.name}")(b"")
-                if method.name == "GetWorkItems":
-                    until(lambda: hub.hub._engine.dispatcher._workers)
+                if method.name in lasting:
+                    until(lasting[method.name])
                     call.cancel()
+                    until(lambda under_way=lasting[method.name]: not under_way())
                 with contextlib.suppress(grpc.RpcError):
                     list(call)
                 codes[method.name] = call.code()
     finally:
         hub.close()
     assert len(codes) > 25
-    assert codes.pop("GetWorkItems") is grpc.StatusCode.CANCELLED
+    assert {codes.pop(name) for name in lasting} == {grpc.StatusCode.CANCELLED}
     served = {grpc.StatusCode.OK, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT}
     assert {name: code for name, code in codes.items() if code not in served} == {}
 

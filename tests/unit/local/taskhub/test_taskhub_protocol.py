@@ -1,6 +1,7 @@
 """What the hub does with each protocol message, seen by a worker that follows a script."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -66,6 +67,21 @@ async def test_events_are_numbered_as_the_scheduler_numbers_them(hub: TaskHub) -
         ("orchestratorStarted", -1), ("executionStarted", 0), ("taskScheduled", 1),
         ("orchestratorStarted", -1), ("taskCompleted", -1), ("executionCompleted", 99),
     ]  # fmt: skip
+
+
+async def test_a_read_sees_what_the_work_handed_out_came_of(hub: TaskHub, tmp_path: Path) -> None:
+    slow = sqlite3.connect(tmp_path / "hub.db", isolation_level=None)
+    slow.execute("BEGIN IMMEDIATE")  # as a disk that takes its time
+    worker = ScriptedWorker(hub)
+    starting = asyncio.create_task(start(hub, "i"))
+    await worker.take()
+    reading = asyncio.create_task(state(hub, "i"))
+    listing = asyncio.create_task(hub.query_instances(pb.QueryInstancesRequest()))
+    assert await worker.nothing_comes()
+    slow.close()
+    assert (await reading).instanceId == "i"
+    assert len((await listing).orchestrationState) == 1
+    await starting
 
 
 async def test_an_activity_is_handed_out_only_once_its_turn_is_on_disk(hub: TaskHub, tmp_path: Path) -> None:
