@@ -12,7 +12,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from aos.kernel.errors import Forbidden, ReadOnly, Unauthenticated
-from aos.services.auth.entra import is_token
+from aos.services.auth.bearer import is_token
 from aos.services.auth.principal import OPERATOR, VIEWER, Principal, require
 from aos.services.system import System
 

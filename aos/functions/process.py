@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import functools
 
-from azure.core.credentials_async import AsyncTokenCredential
-
 from aos.functions.durable_client import DurableEngine
 from aos.services.backends import open_queue
-from aos.services.environment.identity import open_credential
+from aos.services.environment.identity import Credential, open_credential
 from aos.services.environment.settings import Settings, load_settings
 from aos.services.observability.telemetry import start_telemetry
 from aos.services.system import System, open_system
@@ -21,7 +19,7 @@ def settings() -> Settings:
 
 
 @functools.cache
-def credential() -> AsyncTokenCredential | None:
+def credential() -> Credential | None:
     """Return the process's one identity, if the settings need one."""
     return open_credential(settings())
 
@@ -40,5 +38,5 @@ def system() -> System:
         InvalidSetting: something in the settings, the policies or the application is wrong.
         InvalidDefinition: a workflow of the application is.
     """
-    start_telemetry(settings())
+    start_telemetry(settings(), credential())
     return open_system(settings(), engine(), open_queue(settings(), credential()), credential=credential())

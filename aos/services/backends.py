@@ -6,14 +6,13 @@ for one.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from azure.core.credentials_async import AsyncTokenCredential
-from azure.servicebus.aio import ServiceBusClient
 
 from aos.kernel.errors import InvalidSetting
 from aos.services.audit.keyring import Keyring
-from aos.services.auth.entra import EntraTokens
 from aos.services.environment.clock import Clock, system_clock
-from aos.services.environment.secrets import VaultSecret
 from aos.services.environment.settings import Settings
 from aos.services.governance.signer import LocalSigner
 from aos.services.inference.factory import make_model_client
@@ -24,6 +23,11 @@ from aos.services.observability.measured import measured
 from aos.services.storage.local import open_local
 from aos.services.storage.ports import Blobs
 from aos.services.storage.storage import Storage
+
+if TYPE_CHECKING:
+    from azure.servicebus.aio import ServiceBusClient
+
+    from aos.services.auth.entra import EntraTokens
 
 
 def open_storage(settings: Settings, credential: AsyncTokenCredential | None = None) -> Storage:
@@ -56,10 +60,16 @@ def open_queue(settings: Settings, credential: AsyncTokenCredential | None = Non
     namespace, connection = settings.service_bus_namespace, settings.service_bus_connection
     if namespace is not None:
         who = _required(credential)
-        return ServiceBusStepQueue(lambda: ServiceBusClient(namespace, who))
+        return ServiceBusStepQueue(lambda: _bus_client()(namespace, who))
     if connection is None:
         raise InvalidSetting("ServiceBusConnection is missing: steps are sent over Service Bus")
-    return ServiceBusStepQueue(lambda: ServiceBusClient.from_connection_string(connection.get_secret_value()))
+    return ServiceBusStepQueue(lambda: _bus_client().from_connection_string(connection.get_secret_value()))
+
+
+def _bus_client() -> type[ServiceBusClient]:
+    from azure.servicebus.aio import ServiceBusClient  # noqa: PLC0415 - 0.2 s, only where steps are sent
+
+    return ServiceBusClient
 
 
 def open_keyring(
@@ -90,6 +100,8 @@ def open_tokens(settings: Settings, clock: Clock) -> EntraTokens | None:
     """Return who accepts bearer tokens, or None: nobody does."""
     if settings.auth_tenant_id is None or settings.auth_audience is None:
         return None
+    from aos.services.auth.entra import EntraTokens  # noqa: PLC0415 - 0.2 s, where there is a directory
+
     return EntraTokens(
         directory=settings.auth_tenant_id,
         audience=settings.auth_audience.removeprefix("api://"),
@@ -111,6 +123,8 @@ def open_model(settings: Settings, credential: AsyncTokenCredential | None, cloc
     if settings.model_auth == "identity":
         keys = IdentityToken(_required(credential))
     elif settings.model_api_key_secret is not None:
+        from aos.services.environment.secrets import VaultSecret  # noqa: PLC0415 - Azure alone
+
         setting = "AOS_MODEL_API_KEY_SECRET"
         secret = VaultSecret(
             settings.model_api_key_secret, _required(credential), setting=setting, clock=clock

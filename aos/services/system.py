@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from azure.core.credentials_async import AsyncTokenCredential
 
@@ -10,7 +11,6 @@ from aos.sdk import Application, load_application
 from aos.services.audit.facts import Facts
 from aos.services.audit.keyring import Keyring
 from aos.services.audit.run_log import RunLog
-from aos.services.auth.entra import EntraTokens
 from aos.services.auth.keys import KeyStore
 from aos.services.backends import open_archive, open_keyring, open_model, open_storage, open_tokens
 from aos.services.definitions.definitions import Definitions
@@ -32,6 +32,9 @@ from aos.services.steps.tool_calls import ToolCalls
 from aos.services.steps.worker import StepQueue, StepWorker
 from aos.services.storage.memory import StoredMemory
 from aos.services.storage.storage import Storage
+
+if TYPE_CHECKING:
+    from aos.services.auth.entra import EntraTokens
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,6 @@ SKEW_S = 60.0
 """How far the clocks of the issuer and of this machine may be apart."""
 _ALGORITHM = "RS256"
 _MOST_CHARACTERS = 32 * 1024
-_TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
 _REQUIRED = ["exp", "nbf", "iss", "aud", "tid", "oid"]
 _CHINA = ("https://login.partner.microsoftonline.cn", "https://sts.chinacloudapi.cn")
 ISSUERS = {
@@ -37,11 +36,6 @@ ISSUERS = {
     "https://login.chinacloudapi.cn": _CHINA,
 }
 """Who issues the tokens of version 2 and of version 1, where one signs in to each of Microsoft's clouds."""
-
-
-def is_token(text: str) -> bool:
-    """Whether the text has the form of a JSON Web Token, and not that of an API key."""
-    return _TOKEN.fullmatch(text) is not None
 
 
 class EntraTokens:

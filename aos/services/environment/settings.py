@@ -148,6 +148,7 @@ class Settings(BaseSettings):
                 self.checkpoints_url is not None,
                 self.model_auth == "identity",
                 self.model_api_key_secret is not None,
+                self.telemetry_connection is not None and self.identity_client_id is not None,
             )
         )
 

@@ -1,81 +1,18 @@
-"""Where traces and metrics go: Azure Monitor, an OTLP collector, or standard error."""
+"""Whether traces and metrics go anywhere."""
 
 from __future__ import annotations
 
-import atexit
-import sys
-
-from opentelemetry import metrics, trace
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import (
-    ConsoleMetricExporter,
-    MetricExporter,
-    PeriodicExportingMetricReader,
-)
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON
-
-from aos import __version__
+from aos.services.environment.identity import Credential
 from aos.services.environment.settings import Settings
-from aos.services.observability.sampling import KeepErrors
-
-SERVICE = "aos"
 
 
-def start_telemetry(settings: Settings) -> None:
+def start_telemetry(settings: Settings, credential: Credential | None) -> None:
     """Have this process send its traces and metrics where the settings say; nowhere by default.
 
     Call it once a process, before anything is traced. What waits is sent when the process ends.
     """
-    exporters = _exporters(settings)
-    if exporters is None:
-        return
-    spans, measurements = exporters
-    resource = Resource.create(
-        {"service.name": SERVICE, "service.version": __version__, "aos.tenant": settings.tenant}
-    )
-    # Every span is made, also those of a caller that is not sampled: that one failed is seen at its end.
-    tracing = TracerProvider(resource=resource, sampler=ALWAYS_ON)
-    tracing.add_span_processor(KeepErrors(BatchSpanProcessor(spans), settings.telemetry_share))
-    metering = MeterProvider([PeriodicExportingMetricReader(measurements)], resource=resource)
-    trace.set_tracer_provider(tracing)
-    metrics.set_meter_provider(metering)
-    atexit.register(tracing.shutdown)
-    atexit.register(metering.shutdown)
+    wanted = settings.telemetry_connection, settings.otlp_endpoint, settings.telemetry_console or None
+    if any(each is not None for each in wanted):
+        from aos.services.observability.export import start_export  # noqa: PLC0415 - 0.2 s, where it is used
 
-
-def _exporters(settings: Settings) -> tuple[SpanExporter, MetricExporter] | None:
-    if settings.telemetry_connection is not None:
-        return _azure_monitor(settings.telemetry_connection, settings.identity_client_id)
-    if settings.otlp_endpoint is not None:
-        return _otlp()
-    if settings.telemetry_console:
-        return ConsoleSpanExporter(out=sys.stderr), ConsoleMetricExporter(out=sys.stderr)
-    return None
-
-
-def _azure_monitor(connection: str, client_id: str | None) -> tuple[SpanExporter, MetricExporter]:
-    """By identity where there is one: the exporters run in threads, and take a credential that blocks."""
-    from azure.identity import ManagedIdentityCredential  # noqa: PLC0415 - in Azure alone
-    from azure.monitor.opentelemetry.exporter import (  # noqa: PLC0415 - a second, in Azure alone
-        AzureMonitorMetricExporter,
-        AzureMonitorTraceExporter,
-    )
-
-    credential = None if client_id is None else ManagedIdentityCredential(client_id=client_id)
-    return (
-        AzureMonitorTraceExporter(connection_string=connection, credential=credential),
-        AzureMonitorMetricExporter(connection_string=connection, credential=credential),
-    )
-
-
-def _otlp() -> tuple[SpanExporter, MetricExporter]:
-    """By OpenTelemetry's own settings: endpoint, headers, certificate, timeout."""
-    from opentelemetry.exporter.otlp.proto.http.metric_exporter import (  # noqa: PLC0415 - where it is used
-        OTLPMetricExporter,
-    )
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
-
-    return OTLPSpanExporter(), OTLPMetricExporter()
+        start_export(settings, credential)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import AzureError
 from pydantic import SecretStr
 
 from aos.kernel.errors import InvalidSetting, Unavailable
-from aos.services.environment.secrets import VaultSecret
+
+if TYPE_CHECKING:
+    from aos.services.environment.secrets import VaultSecret
 
 AZURE_AI_SCOPE = "https://cognitiveservices.azure.com/.default"
 

@@ -9,7 +9,8 @@ from entra_directory import AUDIENCE, CLIENT, OBJECT, OF_AN_APPLICATION, TENANT,
 from tls_server import TlsServer, serving_tls
 
 from aos.kernel.errors import Unauthenticated, Unavailable
-from aos.services.auth.entra import ISSUERS, EntraTokens, is_token
+from aos.services.auth.bearer import is_token
+from aos.services.auth.entra import ISSUERS, EntraTokens
 from aos.services.auth.signing_keys import ASKED_S, FRESH_S, RETRY_S, TRUSTED_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -20,11 +20,13 @@ from otlp_collector import Collector
 from tls_server import serving_tls
 
 PROGRAM = """
+from aos.services.environment.identity import open_credential
 from aos.services.environment.settings import load_settings
 from aos.services.observability.metrics import RUNS_ENDED
 from aos.services.observability.telemetry import start_telemetry
 from aos.services.observability.tracing import span
-start_telemetry(load_settings())
+settings = load_settings()
+start_telemetry(settings, open_credential(settings))
 try:
     with span("outer", {"aos.run": "r1"}), span("inner", {}):
         raise ValueError("the secret 4711")
