@@ -65,7 +65,8 @@ class Session:
         self.unsettled: dict[int, tuple[ReceivingLink, bytes]] = {}
         self.remote_window = begin.incoming_window
         self._next_incoming_id = begin.next_outgoing_id
-        self._next_outgoing_id = 0
+        self._next_outgoing_id = 0  # counts transfers
+        self._next_delivery_id = 0
         self._links: dict[int, Link] = {}
         self._gone: set[int] = set()  # handles whose last frames may still be on their way
         self.send(Begin(channel, 0, _WINDOW, _WINDOW, _HANDLE_MAX))
@@ -138,7 +139,8 @@ class Session:
 
     def send_message(self, handle: int, tag: bytes | None, payload: bytes, *, settled: bool) -> int:
         """Send a message in as many transfers as it needs; returns its delivery id."""
-        delivery_id = self._next_outgoing_id & 0xFFFFFFFF
+        delivery_id = self._next_delivery_id & 0xFFFFFFFF
+        self._next_delivery_id += 1
         room = self.connection.max_frame_size - _TRANSFER_OVERHEAD
         start = 0
         while True:

@@ -34,6 +34,7 @@ QUEUES: dict[str, dict[str, Any]] = {
     "closed": {"Status": "Disabled"},
     "closing": {"ForwardTo": "closed"},
     "small": {"MaxSizeInMegabytes": 1},
+    "raw": {},
     "quick": {"LockDuration": "PT5S"},
     "talks": {"RequiresSession": True, "LockDuration": "PT5S"},
 }

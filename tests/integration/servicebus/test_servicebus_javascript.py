@@ -1,4 +1,4 @@
-"""A client that we did not write and do not use: npm @azure/service-bus."""
+"""Clients that we did not write and do not use: npm @azure/service-bus, and rhea, a plain AMQP client."""
 
 import asyncio
 import os
@@ -11,14 +11,14 @@ from aos.local.servicebus import Broker
 _FOLDER = Path(__file__).parent / "javascript"
 
 
-async def test_the_javascript_client_sees_the_same_behaviours():
+async def test_clients_of_another_make_see_the_same_behaviours():
     installed = (_FOLDER / "node_modules/@azure/service-bus").is_dir()
     assert installed, f"run `npm install --prefix {_FOLDER}`, as `make test` does"
     broker = await Broker.open(None, topology(QUEUES, TOPICS))
     await broker.serve()
     environment = {**os.environ, "SERVICEBUS_CONNECTION_STRING": broker.connection_string}
     process = await asyncio.create_subprocess_exec(
-        *("node", "--test", "behaviours.test.mjs", "sessions.test.mjs"),
+        *("node", "--test", "amqp.test.mjs", "behaviours.test.mjs", "sessions.test.mjs"),
         cwd=_FOLDER,
         env=environment,
         stdout=asyncio.subprocess.PIPE,
@@ -31,4 +31,4 @@ async def test_the_javascript_client_sees_the_same_behaviours():
             process.kill()
         await broker.close()
     assert process.returncode == 0, output.decode()
-    assert "# pass 20" in output.decode()
+    assert "# pass 22" in output.decode()
