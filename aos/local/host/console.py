@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from datetime import datetime
+import time
 from typing import TextIO
 
 from aos.local.host.loglevels import CONSOLE, LogLevels, function_category
@@ -19,6 +19,7 @@ class Console:
         self._stream = stream or sys.stderr
         self._lines: list[str] = []
         self._scheduled = False
+        self._second, self._clock = 0, ""  # the time of day is put together once a second
 
     def say(self, message: str) -> None:
         """A line about the host itself, which no level of host.json hides."""
@@ -65,10 +66,9 @@ class Console:
         self._write(kind, text)
 
     def _write(self, kind: str, text: str) -> None:
-        stamp = f"{datetime.now():%H:%M:%S.%f}"[:-3]  # the person's own clock
         first, *rest = text.split("\n")
         self._lines.append(
-            f"{stamp} {kind:<8} {first}\n" + "".join(f"             {line}\n" for line in rest)
+            f"{self._stamp()} {kind:<8} {first}\n" + "".join(f"             {line}\n" for line in rest)
         )
         if self._scheduled:
             return
@@ -77,6 +77,14 @@ class Console:
             self._scheduled = True
         except RuntimeError:
             self.flush()
+
+    def _stamp(self) -> str:
+        """The person's own time of day, to the millisecond."""
+        now = time.time()
+        second = int(now)
+        if second != self._second:
+            self._second, self._clock = second, time.strftime("%H:%M:%S", time.localtime(second))
+        return f"{self._clock}.{int((now - second) * 1000):03}"
 
     def flush(self) -> None:
         """Write what is waiting."""

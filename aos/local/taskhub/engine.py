@@ -3,9 +3,9 @@
 import asyncio
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -37,10 +37,10 @@ class Engine:
         self._path = path
         self._holder = holder
         self._connections = [schema.connect(path) for _ in range(3)]
-        writing, self._reading, lookup = self._connections
+        writing, self._reading, self._lookup = self._connections
         self._readers = ThreadPoolExecutor(1, "taskhub-reader")
         self.journal = Journal(writing, self._failed)
-        self.state = State(lookup, clock, self.dispatcher, cache_bytes)
+        self.state = State(self._lookup, clock, self.dispatcher, cache_bytes)
         self.state.journal = self.journal
         self.state.on_change = self._changed
         self.state.on_timer = self._reschedule
@@ -136,8 +136,27 @@ class Engine:
         except sqlite3.Error as error:
             raise self._storage_failed(error) from error
 
+    def look[T](self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a query for one row over what is on disk: another thread would cost more than it takes."""
+        if self.closed:
+            raise _closed()
+        try:
+            return query(self._lookup)
+        except sqlite3.Error as error:
+            raise self._storage_failed(error) from error
+
+    async def look_current[T](self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """As `look`, over all that was changed by now."""
+        await self._all_written()
+        return self.look(query)
+
     async def read_current[T](self, query: Callable[[sqlite3.Connection], T]) -> T:
-        """Run a query over all that was changed by now; a change that cannot be written is not seen.
+        """As `read`, over all that was changed by now."""
+        await self._all_written()
+        return await self.read(query)
+
+    async def _all_written(self) -> None:
+        """Wait for all that was changed by now; a change that cannot be written is not seen.
 
         Work is handed out while what it came of is being written: whoever saw it done must not read
         what was before it.
@@ -145,7 +164,6 @@ class Engine:
         written = self.journal.flushed()
         if not written.done():
             await asyncio.gather(written, return_exceptions=True)
-        return await self.read(query)
 
     async def available(self) -> None:
         """Wait while the hub recovers from a failed write."""
@@ -214,8 +232,8 @@ class Engine:
 
     # -- waiting for an instance to change
 
-    @asynccontextmanager
-    async def watch(self, instance_id: str) -> AsyncIterator[asyncio.Future[None]]:
+    @contextmanager
+    def watch(self, instance_id: str) -> Iterator[asyncio.Future[None]]:
         """A future that is done when the instance starts, ends or is removed."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(instance_id, set()).add(future)

@@ -76,7 +76,7 @@ class TaskHub(WorkerCalls):
 
     async def get_instance(self, request: pb.GetInstanceRequest) -> pb.GetInstanceResponse:
         """The state of an instance."""
-        return await self._engine.read_current(lambda db: _state(db, request))
+        return await self._engine.look_current(lambda db: _state(db, request))
 
     async def wait_for_instance_start(self, request: pb.GetInstanceRequest) -> pb.GetInstanceResponse:
         """The state of an instance once it has begun to run."""
@@ -94,8 +94,13 @@ class TaskHub(WorkerCalls):
     ) -> pb.GetInstanceResponse:
         existed = False
         while True:
-            async with self._engine.watch(request.instanceId) as changed:
-                response = await self._engine.read(lambda db: _state(db, request))
+            with self._engine.watch(request.instanceId) as changed:
+                held = self._state.held(request.instanceId)
+                if held is not None and not reached(held.status):  # what is on disk is never ahead of it
+                    existed = True
+                    await changed
+                    continue
+                response = self._engine.look(lambda db: _state(db, request))
                 if response.exists:
                     existed = True
                     if reached(response.orchestrationState.orchestrationStatus):
@@ -275,7 +280,7 @@ class TaskHub(WorkerCalls):
 
     async def get_entity(self, request: pb.GetEntityRequest) -> pb.GetEntityResponse:
         """An entity and its state."""
-        return await self._engine.read_current(
+        return await self._engine.look_current(
             lambda db: queries.read_entity(db, request, self._state.backlog)
         )
 

@@ -118,6 +118,10 @@ class State:
         self._instances[instance_id] = instance
         return instance
 
+    def held(self, instance_id: str) -> Instance | None:
+        """The instance, if it is in memory."""
+        return self._instances.get(instance_id)
+
     def children(self, instance_id: str) -> list[Instance]:
         """The instances whose parent this is, of any generation."""
         ids = {
