@@ -14,11 +14,12 @@ from bench.places import early_and_late
 _PATIENCE_S = 120
 _SIGNALS = 2000
 _ASKED_EVERY_S = 0.005
-_AT_ONCE = 6  # calls: the stock backend has ten threads, and one of them serves the worker's stream
 
 
-async def measure(client: AsyncTaskHubGrpcClient, what: str, count: int) -> list[float]:
-    """Run `count` orchestrations.
+async def measure(
+    client: AsyncTaskHubGrpcClient, what: str, count: int, *, calls_at_once: int = 64
+) -> list[float]:
+    """Run `count` orchestrations, started with so many calls at once.
 
     `one` and `chain`: one after the other; the milliseconds of each from start to done.
     `fan`: one orchestration of `count` activities at once; its milliseconds.
@@ -28,7 +29,7 @@ async def measure(client: AsyncTaskHubGrpcClient, what: str, count: int) -> list
     """
     match what:
         case "together":
-            return [await _together(client, count)]
+            return [await _together(client, count, calls_at_once)]
         case "fan":
             return [await _latency_ms(client, what, count, count)]
         case "long":
@@ -36,7 +37,7 @@ async def measure(client: AsyncTaskHubGrpcClient, what: str, count: int) -> list
             await _latency_ms(client, what, count, count)
             return early_and_late(began)
         case "signals":
-            return [await _signals(client, count)]
+            return [await _signals(client, count, calls_at_once)]
         case _:
             expected = 1 if what == "one" else CHAIN
             return [await _latency_ms(client, what, 0, expected) for _ in range(count)]
@@ -49,21 +50,25 @@ async def _latency_ms(client: AsyncTaskHubGrpcClient, orchestration: str, value:
     return (time.perf_counter() - started) * 1000
 
 
-async def _together(client: AsyncTaskHubGrpcClient, count: int) -> float:
+async def _together(client: AsyncTaskHubGrpcClient, count: int, calls_at_once: int) -> float:
     started = time.perf_counter()
-    instances = await _few_at_once(count, lambda _: client.schedule_new_orchestration("chain", input=0))
+    instances = await _few_at_once(
+        calls_at_once, count, lambda _: client.schedule_new_orchestration("chain", input=0)
+    )
     for instance in instances:  # one wait at a time: each wait holds one of the stock backend's threads
         await _completed(client, instance, CHAIN)
     return count * CHAIN / (time.perf_counter() - started)
 
 
-async def _signals(client: AsyncTaskHubGrpcClient, entities: int) -> float:
+async def _signals(client: AsyncTaskHubGrpcClient, entities: int, calls_at_once: int) -> float:
     run = uuid4().hex
     ids = [EntityInstanceId(ENTITY, f"{run}-{number}") for number in range(entities)]
     count = max(_SIGNALS, entities)
     began.clear()
     started = time.perf_counter()
-    await _few_at_once(count, lambda number: client.signal_entity(ids[number % entities], "add", 1))
+    await _few_at_once(
+        calls_at_once, count, lambda number: client.signal_entity(ids[number % entities], "add", 1)
+    )
     while len(began) < count:  # asking each entity would be the greater part of the work
         await asyncio.sleep(_ASKED_EVERY_S)
         _be_patient(started, f"{len(began)} of {count} signals were processed")
@@ -86,8 +91,8 @@ def _be_patient(since: float, complaint: str) -> None:
         raise RuntimeError(f"{complaint} after {_PATIENCE_S} s")
 
 
-async def _few_at_once[T](count: int, call: Callable[[int], Awaitable[T]]) -> list[T]:
-    turn = asyncio.Semaphore(_AT_ONCE)
+async def _few_at_once[T](few: int, count: int, call: Callable[[int], Awaitable[T]]) -> list[T]:
+    turn = asyncio.Semaphore(few)
 
     async def made(number: int) -> T:
         async with turn:

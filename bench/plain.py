@@ -1,4 +1,4 @@
-"""A plain SDK worker and client against any task hub: `python -m bench.plain ADDRESS`.
+"""A plain SDK worker and client against any task hub: `python -m bench.plain ADDRESS CALLS_AT_ONCE`.
 
 Reads requests `{"what": ..., "count": ...}` from standard input, one a line, and answers each with a
 line: the list that `measure` returns.
@@ -24,16 +24,17 @@ def step(_: ActivityContext, value: int) -> int:
     return begun(value)
 
 
-async def _answer(address: str) -> None:
+async def _answer(address: str, calls_at_once: int) -> None:
     client = AsyncTaskHubGrpcClient(host_address=address, emit_trace_spans=False)
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         asked = json.loads(line)
-        print(json.dumps(await measure(client, asked["what"], asked["count"])), flush=True)
+        took = await measure(client, asked["what"], asked["count"], calls_at_once=calls_at_once)
+        print(json.dumps(took), flush=True)
     await client.close()
 
 
-def main(address: str) -> None:
+def main(address: str, calls_at_once: int) -> None:
     logging.disable(logging.WARNING)
     limits = ConcurrencyOptions(
         maximum_concurrent_activity_work_items=CONCURRENCY,
@@ -48,8 +49,8 @@ def main(address: str) -> None:
         worker.add_activity(step)
         worker.add_entity(counter)
         worker.start()  # type: ignore[no-untyped-call]
-        asyncio.run(_answer(address))
+        asyncio.run(_answer(address, calls_at_once))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], int(sys.argv[2]))

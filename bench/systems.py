@@ -38,19 +38,22 @@ def our_host(folder: Path, workers: int = 1) -> Iterator[Measure]:
 def our_hub(folder: Path) -> Iterator[Measure]:
     """Our task hub alone, a plain SDK worker over gRPC."""
     arguments = ["-m", "aos.local.taskhub", "--db", str(folder / "hub.db"), "--port", "0"]
-    with _process(arguments, _ADDRESS) as address, _asked(["-m", "bench.plain", address]) as measure:
+    with _process(arguments, _ADDRESS) as address, _asked(["-m", "bench.plain", address, "64"]) as measure:
         yield measure
 
 
 @contextlib.contextmanager
 def stock_backend(_: Path) -> Iterator[Measure]:
-    """durabletask's in-memory backend, with the same worker."""
+    """durabletask's in-memory backend, with the same worker.
+
+    Its server has ten threads, of which one serves the worker's stream: it bears few calls at once.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with (
         _process(["-m", "bench.stock", str(port)], _ADDRESS) as address,
-        _asked(["-m", "bench.plain", address]) as measure,
+        _asked(["-m", "bench.plain", address, "6"]) as measure,
     ):
         yield measure
 
