@@ -91,13 +91,12 @@ class SoakStack:
         dead = "$deadletterqueue"
         return [f"{n} messages of {name}" for name, n in left.items() if n and not name.endswith(dead)]
 
-    def _port_of(self, name: str) -> int | None:
-        """Where the host listens just now."""
+    def _port_of(self, name: str) -> int:
+        """Where the host listens just now; ConnectionRefusedError if it does not."""
         try:
-            port: int | None = json.loads(self._ports.read_text()).get(name)
-        except FileNotFoundError:
-            return None
-        return port
+            return int(json.loads(self._ports.read_text())[name])
+        except (FileNotFoundError, KeyError) as error:
+            raise ConnectionRefusedError(name) from error
 
     # -- processes
 

@@ -14,9 +14,12 @@ _PIECE = 64 * 1024
 
 
 class Wire:
-    """A port for clients. What the host answers takes up to `late_s` more, each piece of it."""
+    """A port for clients. What the host answers takes up to `late_s` more, each piece of it.
 
-    def __init__(self, far_port: Callable[[], int | None]) -> None:
+    `far_port` says where the host listens, or raises ConnectionRefusedError.
+    """
+
+    def __init__(self, far_port: Callable[[], int]) -> None:
         self.late_s = 0.0
         self.port = 0
         self._far_port = far_port
@@ -45,7 +48,7 @@ class Wire:
         assert task is not None
         self._passing.add(task)
         try:
-            far, to_far = await asyncio.open_connection("127.0.0.1", self._far_port() or 1)
+            far, to_far = await asyncio.open_connection("127.0.0.1", self._far_port())
         except OSError:  # the host is down
             to_near.transport.abort()
             self._passing.discard(task)
