@@ -106,12 +106,14 @@ class Deliveries(PeekLock):
             if error is not None:
                 for message in messages:
                     message.lock_token = None
-                result.set_exception(error)
+                if not result.cancelled():
+                    result.set_exception(error)
                 return
             for message in messages:
                 self._lock_committed(message, remove=remove)
             self._set_alarm()
-            result.set_result(messages)
+            if not result.cancelled():
+                result.set_result(messages)
 
         self._journal.submit(statements).add_done_callback(locked)
         return result

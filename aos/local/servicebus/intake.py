@@ -71,11 +71,12 @@ def accept(
 
     def written(done: "asyncio.Future[None]") -> None:
         error = done.exception() or _first_failure(intake.earlier)
+        run(intake.accepted if error is None else intake.refused)
+        if result.cancelled():  # whoever sends has gone
+            return
         if error is None:
-            run(intake.accepted)
             result.set_result(intake.sequence_numbers)
         else:
-            run(intake.refused)
             result.set_exception(error)
 
     done.add_done_callback(written)

@@ -210,14 +210,14 @@ class Journal:
 
 
 def then(done: asyncio.Future[None], outcome: Callable[[BrokerError | None], None]) -> asyncio.Future[None]:
-    """Run `outcome` before anyone who awaits the future goes on."""
+    """A future like `done`, before whose awaiters `outcome` is run, even if they are cancelled meanwhile."""
 
     def finished(future: asyncio.Future[None]) -> None:
         error = future.exception()
         outcome(error if isinstance(error, BrokerError) else None)
 
     done.add_done_callback(finished)
-    return done
+    return asyncio.shield(done)
 
 
 def _resolve(group: list[_Submission], failures: dict[int, BrokerError]) -> None:

@@ -16,13 +16,14 @@ from aos.local.servicebus.clock import Clock
 from aos.local.servicebus.deliveries import Consumer
 from aos.local.servicebus.entities import EntitySettings
 from aos.local.servicebus.errors import (
+    BrokerError,
     NotAllowedError,
     OperationTimeoutError,
     SessionCannotBeLockedError,
     SessionLockLostError,
 )
 from aos.local.servicebus.holdings import Holdings
-from aos.local.servicebus.journal import Journal
+from aos.local.servicebus.journal import Journal, then
 from aos.local.servicebus.message import Message, State
 from aos.local.servicebus.queues import Queue
 from aos.local.servicebus.rows import updated
@@ -125,8 +126,12 @@ class SessionQueue(Queue):
             row: sql.Statement = (sql.DELETE_SESSION, (self.name, session_id))
         else:
             row = (sql.PUT_SESSION, (self.name, session_id, state, now_ms))
-        await self._journal.submit([row])
-        session.state, session.updated_ms = state, now_ms
+
+        def written(error: BrokerError | None) -> None:
+            if error is None:
+                session.state, session.updated_ms = state, now_ms
+
+        await then(self._journal.submit([row]), written)
 
     def session_ids(self, updated_since_ms: int | None) -> list[str]:
         """Sessions with messages or a state; or those whose state was set after a time."""

@@ -14,7 +14,7 @@ from aos.local.servicebus.errors import (
 )
 from aos.local.servicebus.filters import Properties
 from aos.local.servicebus.intake import Intake, Origin
-from aos.local.servicebus.journal import PUT_RULE, Journal
+from aos.local.servicebus.journal import PUT_RULE, Journal, then
 from aos.local.servicebus.message import dead_letter_properties
 from aos.local.servicebus.queues import Queue
 from aos.local.servicebus.rule_management import description_of, parse_rule
@@ -65,18 +65,25 @@ class Subscription:
         """Add a rule for good. Raises EntityExistsError."""
         if rule.name.lower() in self._rules:
             raise EntityExistsError(f"{self.queue.name} has a rule {rule.name!r} already")
-        await self._put(rule.name, encode({"name": rule.name, **description_of(rule)}))
-        self._rules[rule.name.lower()] = rule
+        await self._put(rule.name, rule)
 
     async def remove(self, name: str) -> None:
         """Remove a rule for good. Raises EntityNotFoundError."""
         if name.lower() not in self._rules:
             raise EntityNotFoundError(f"{self.queue.name} has no rule {name!r}")
         await self._put(name, None)
-        self._rules.pop(name.lower(), None)
 
-    async def _put(self, name: str, description: bytes | None) -> None:
-        await self._journal.submit([(PUT_RULE, (self.queue.name.lower(), name.lower(), description))])
+    async def _put(self, name: str, rule: Rule | None) -> None:
+        key = name.lower()
+        description = None if rule is None else encode({"name": rule.name, **description_of(rule)})
+
+        def written(error: BrokerError | None) -> None:
+            if error is None:
+                self._rules.pop(key, None)
+                if rule is not None:
+                    self._rules[key] = rule
+
+        await then(self._journal.submit([(PUT_RULE, (self.queue.name.lower(), key, description))]), written)
 
 
 def _kept_rule(description: bytes) -> Rule:

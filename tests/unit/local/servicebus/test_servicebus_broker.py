@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 import uuid
+from collections.abc import Awaitable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from aos.local.servicebus.errors import (
     BrokerError,
     DecodeError,
     InvalidFieldError,
+    MessageNotFoundError,
     MessageTooLargeError,
     NotAllowedError,
     ServerBusyError,
@@ -389,4 +391,36 @@ async def test_sessions_are_offered_by_their_oldest_messages_however_often_they_
         got += [message.body for message in await receiver.receive(5, 5)]
     assert got == [b"second", b"third", b"late"]
     assert not await broker.session_receiver("s").acquire(0)
+    await broker.close()
+
+
+async def test_what_is_cancelled_while_it_is_written_happens_all_the_same(caplog: pytest.LogCaptureFixture):
+    broker = await _open(None, ManualClock())
+    queue, receiver = broker.namespace.queue("work"), broker.receiver("work")
+
+    async def wait_for(work: Awaitable[Any]) -> None:
+        await work
+
+    async def cancelled(work: Awaitable[Any]) -> None:
+        task = asyncio.create_task(wait_for(work))
+        await asyncio.sleep(0)  # it has submitted, and waits
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await broker.journal.submit([])
+
+    await cancelled(broker.send("work", b"x"))
+    [message] = await receiver.receive(1, 5)
+    await cancelled(receiver.abandon(message.lock_token))
+    [message] = await receiver.receive(1, 5)
+    assert (message.body, message.delivery_count) == (b"x", 1)
+    await cancelled(receiver.defer(message.lock_token))
+    await cancelled(queue.receive_deferred([message.sequence_number], remove=False))
+    with pytest.raises(MessageNotFoundError, match="locked by another"):
+        await queue.receive_deferred([message.sequence_number], remove=False)
+    await broker.send("work", b"y")
+    [message] = await receiver.receive(1, 5)
+    await cancelled(receiver.complete(message.lock_token))
+    assert [each.content.body() for each in queue.peek(0, 9)] == [b"x"]
+    assert caplog.text == ""  # no callback has failed
     await broker.close()
