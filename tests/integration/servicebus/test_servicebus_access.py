@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from servicebus_bus import Bus
 
 from aos.local.servicebus.amqp_types import Described
+from aos.local.servicebus.broker import EMULATOR_KEY, KEY_NAME
 from aos.local.servicebus.encoding import encode
 from aos.local.servicebus.performatives import (
     AMQP_HEADER,
@@ -31,6 +32,7 @@ from aos.local.servicebus.performatives import (
     Begin,
     Close,
     Detach,
+    Disposition,
     Flow,
     Open,
     Performative,
@@ -260,16 +262,8 @@ async def test_a_client_that_asks_for_much_and_reads_nothing_is_detached(bus: Bu
     wire.send(Attach("in", 0, False, source=Described(0x28, ["me"]), target=Described(0x29, [node])))
     wire.send(Attach("out", 1, True, source=Described(0x28, [node]), target=Described(0x29, ["me"])))
     wire.send(Flow(0, 2**20, 0, 2**20, 1, 0, 2**20))
-    request = b"".join(
-        encode(Described(code, value))
-        for code, value in (
-            (0x73, ["id", None, None, None, "me"]),
-            (0x74, {"operation": "com.microsoft:peek-message"}),
-            (0x77, {"from-sequence-number": 0, "message-count": 9}),
-        )
-    )
     for number in range(500):  # 400 MB of answers
-        wire.send(Transfer(0, number, number.to_bytes(4), 0, True), request)
+        wire.send(Transfer(0, number, number.to_bytes(4), 0, True), _REQUEST)
     async with asyncio.timeout(60):
         await wire.writer.drain()
         await _send(_client(bus), "fleeting")  # others are served meanwhile
@@ -322,21 +316,41 @@ async def test_http_is_spoken_for_websockets_alone(bus: Bus):
     assert not [each for each in bus.broker.connections if isinstance(each._transport, _Stream)]
 
 
+def _sections(*sections: tuple[int, object]) -> bytes:
+    return b"".join(encode(Described(code, value)) for code, value in sections)
+
+
+_REQUEST = _sections(
+    (0x73, ["id", None, None, None, "me"]),
+    (0x74, {"operation": "com.microsoft:peek-message"}),
+    (0x77, {"from-sequence-number": 0, "message-count": 9}),
+)
+
+
 def _stream() -> bytes:
     """What a well-behaved client might send, for hypothesis to damage."""
-    sasl = bytearray(encode_frame(0, SaslInit("MSSBCBS", b"")))
+    sasl = bytearray(encode_frame(0, SaslInit("PLAIN", f"\0{KEY_NAME}\0{EMULATOR_KEY}".encode())))
     sasl[5] = 1
-    source, target = Described(0x28, ["$cbs"]), Described(0x29, ["$cbs"])
-    frames = [
-        Open("c", "h", 65536, 10, 5000),
-        Begin(None, 0, 1000, 1000),
-        Attach("in", 0, False, source=source, target=target, initial_delivery_count=0),
-        Attach("out", 1, True, source=source, target=target),
-        Transfer(0, 0, b"tag", 0, False, False),
-        Detach(0, True),
-        Close(),
+    me, queue, node = ["me"], ["unread"], ["unread/$management"]
+    message = _sections((0x70, [True]), (0x73, ["id"]), (0x74, {"a": 1}), (0x75, b"body"))
+    accepted = Described(0x24, [])
+    frames: list[tuple[Performative, bytes]] = [
+        (Open("c", "h", 65536, 10, 5000), b""),
+        (Begin(None, 0, 1000, 1000), b""),
+        (Attach("in", 0, False, source=Described(0x28, me), target=Described(0x29, queue)), b""),
+        (Attach("out", 1, True, source=Described(0x28, queue), target=Described(0x29, me)), b""),
+        (Attach("ask", 2, False, source=Described(0x28, me), target=Described(0x29, node)), b""),
+        (Attach("hear", 3, True, source=Described(0x28, node), target=Described(0x29, me)), b""),
+        (Transfer(0, 0, b"tag", 0, False, False), message),
+        (Flow(0, 1000, 0, 1000, 1, 0, 5), b""),
+        (Flow(0, 1000, 0, 1000, 3, 0, 5), b""),
+        (Transfer(2, 1, b"ask", 0, True, False), _REQUEST),
+        (Disposition(True, 0, 9, True, accepted), b""),
+        (Detach(0, True), b""),
+        (Close(), b""),
     ]
-    return SASL_HEADER + bytes(sasl) + AMQP_HEADER + b"".join(encode_frame(0, each) for each in frames)
+    sent = (encode_frame(0, performative, payload) for performative, payload in frames)
+    return SASL_HEADER + bytes(sasl) + AMQP_HEADER + b"".join(sent)
 
 
 _GOOD = _stream()
