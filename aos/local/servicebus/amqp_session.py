@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 _WINDOW = 0x7FFFFFFF
 _TRANSFER_OVERHEAD = 64
+_MOST_UNSETTLED = 100_000
 _HANDLE_MAX = 255
 _SOURCE, _TARGET = 0x28, 0x29
 _COORDINATOR = (0x30, "amqp:coordinator:list")
@@ -154,6 +155,12 @@ class Session:
             self.remote_window -= 1
             if not more:
                 return delivery_id
+
+    def remember(self, delivery_id: int, link: ReceivingLink, tag: bytes) -> None:
+        """A delivery that the client is to settle; it may forget to, for ever."""
+        self.unsettled[delivery_id] = (link, tag)
+        if len(self.unsettled) > _MOST_UNSETTLED:
+            del self.unsettled[next(iter(self.unsettled))]
 
     def response_link(self, node: str, reply_to: str | None) -> ResponseLink | None:
         """The link on which a node's answers go to the client."""

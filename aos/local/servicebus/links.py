@@ -279,7 +279,7 @@ class ReceivingLink(OutgoingLink):
             tag = message.lock_token  # the service gives no tag to what is settled already
             delivery_id = self.send_message(tag, message.encode_delivery(), settled=self.removes)
             if tag is not None:
-                self.session.unsettled[delivery_id] = (self, tag)
+                self.session.remember(delivery_id, self, tag)
         self._drain_if_done()
         return sent
 
