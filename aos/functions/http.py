@@ -15,8 +15,11 @@ from aos.api.app import create_app
 from aos.functions.process import engine, system
 
 # In Azure the extension answers in front of every function. Its own /docs, /redoc and /openapi.json would
-# hide ours, and leave the invocation behind each of them waiting for a request that never comes.
-web.FastAPI = functools.partial(FastAPI, openapi_url=None)
+# hide ours, and leave the invocation behind each of them waiting for a request that never comes. Its own
+# spans and metrics would tell of each request a second time, and of every probe.
+web.FastAPI = functools.partial(
+    FastAPI, openapi_url=None, telemetry={"tracing": False, "metrics": False, "logs": False}
+)
 
 blueprint = func.Blueprint()
 

@@ -8,6 +8,7 @@ from aos.functions.durable_client import DurableEngine
 from aos.services.backends import open_queue
 from aos.services.environment.identity import Credential, open_credential
 from aos.services.environment.settings import Settings, load_settings
+from aos.services.observability.logs import quiet_libraries
 from aos.services.observability.telemetry import start_telemetry
 from aos.services.system import System, open_system
 
@@ -38,5 +39,6 @@ def system() -> System:
         InvalidSetting: something in the settings, the policies or the application is wrong.
         InvalidDefinition: a workflow of the application is.
     """
+    quiet_libraries()
     start_telemetry(settings(), credential())
     return open_system(settings(), engine(), open_queue(settings(), credential()), credential=credential())

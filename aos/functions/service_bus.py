@@ -19,6 +19,7 @@ from aos.services.observability.tracing import TRACEPARENT, Attributes, fail, sp
 _LOG = logging.getLogger(__name__)
 
 blueprint = func.Blueprint()
+_DEAD_LETTERS = f"{AGENT_STEPS}/$DeadLetterQueue"
 
 
 @blueprint.service_bus_queue_trigger(
@@ -28,12 +29,12 @@ blueprint = func.Blueprint()
 async def run_agent_step(message: func.ServiceBusMessage, client: str) -> None:
     """Run a step. A failure of the step is its result; this raises only when none could be written."""
     engine().attach(client)
-    with _taken(message):
+    with _taken(message, AGENT_STEPS):
         await system().worker.handle(_step(message))
 
 
 @blueprint.service_bus_queue_trigger(
-    arg_name="message", queue_name=f"{AGENT_STEPS}/$DeadLetterQueue", connection="ServiceBusConnection"
+    arg_name="message", queue_name=_DEAD_LETTERS, connection="ServiceBusConnection"
 )
 @blueprint.generic_input_binding(arg_name="client", type="durableClient")
 async def end_dead_letter(message: func.ServiceBusMessage, client: str) -> None:
@@ -46,27 +47,27 @@ async def end_dead_letter(message: func.ServiceBusMessage, client: str) -> None:
         return
     # The extension fills message.dead_letter_reason for no function: it is an application property.
     reason = message.application_properties.get("DeadLetterReason", "unknown")
-    with _taken(message) as current:
+    with _taken(message, _DEAD_LETTERS) as current:
         fail(current, "dead_letter")
         await system().worker.give_up(step, f"the step's message was dead-lettered ({reason})")
 
 
-def _taken(message: func.ServiceBusMessage) -> AbstractContextManager[Span]:
-    """The span of a message that was taken, below the one that sent it."""
-    CONSUMED.add(1, {"queue": AGENT_STEPS})
+def _taken(message: func.ServiceBusMessage, queue: str) -> AbstractContextManager[Span]:
+    """The span of a message that was taken from a queue, below the one that sent it."""
+    CONSUMED.add(1, {"queue": queue})
     if message.enqueued_time_utc is not None:
         waited_s = system().clock() - message.enqueued_time_utc.replace(tzinfo=UTC).timestamp()
-        MESSAGE_LATENCY.record(max(0.0, waited_s), {"queue": AGENT_STEPS})
+        MESSAGE_LATENCY.record(max(0.0, waited_s), {"queue": queue})
     attributes: Attributes = {
         "messaging.system": "servicebus",
         "messaging.operation.name": "process",
-        "messaging.destination.name": AGENT_STEPS,
+        "messaging.destination.name": queue,
         "messaging.message.id": message.message_id or "",
         "messaging.servicebus.message.delivery_count": message.delivery_count or 0,
     }
     traceparent = message.application_properties.get(TRACEPARENT)
     parent = taken_up(traceparent if isinstance(traceparent, str) else None)
-    return span(f"process {AGENT_STEPS}", attributes, kind=SpanKind.CONSUMER, parent=parent)
+    return span(f"process {queue}", attributes, kind=SpanKind.CONSUMER, parent=parent)
 
 
 def _step(message: func.ServiceBusMessage) -> StepMessage:

@@ -42,9 +42,9 @@ async def serving(settings: dict[str, str], data: Path) -> AsyncIterator[tuple[s
     said.append((await drain).decode())
 
 
-async def launched(client: AosClient) -> str:
+async def launched(client: AosClient, proposal: Path = PROPOSAL) -> str:
     """Take a review through its approval to its end."""
-    run = await client.start_run("strategic-review", json.loads(PROPOSAL.read_text()))
+    run = await client.start_run("strategic-review", json.loads(proposal.read_text()))
     async with asyncio.timeout(90):
         async for event in client.events(run["id"]):
             if event.type == "approval.requested":

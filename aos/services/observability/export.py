@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import atexit
 import sys
+import threading
+import time
 
 from opentelemetry import metrics, trace
 from opentelemetry.sdk.metrics import MeterProvider
@@ -20,9 +22,12 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from aos import __version__
 from aos.services.environment.identity import Credential
 from aos.services.environment.settings import Settings
-from aos.services.observability.sampling import KeepErrors
+from aos.services.observability.logs import quiet_exporters
+from aos.services.observability.sampling import KeepErrors, WithoutQueries
 
 SERVICE = "aos"
+END_S = 5.0
+"""How long a process that ends waits for what is still to be sent."""
 
 
 def start_export(settings: Settings, credential: Credential | None) -> None:
@@ -32,13 +37,25 @@ def start_export(settings: Settings, credential: Credential | None) -> None:
         {"service.name": SERVICE, "service.version": __version__, "aos.tenant": settings.tenant}
     )
     # Every span is made, also those of a caller that is not sampled: that one failed is seen at its end.
-    tracing = TracerProvider(resource=resource, sampler=ALWAYS_ON)
+    tracing = TracerProvider(resource=resource, sampler=ALWAYS_ON, shutdown_on_exit=False)
+    tracing.add_span_processor(WithoutQueries())
     tracing.add_span_processor(KeepErrors(BatchSpanProcessor(spans), settings.telemetry_share))
-    metering = MeterProvider([PeriodicExportingMetricReader(measurements)], resource=resource)
+    reader = PeriodicExportingMetricReader(measurements)
+    metering = MeterProvider([reader], resource=resource, shutdown_on_exit=False)
     trace.set_tracer_provider(tracing)
     metrics.set_meter_provider(metering)
-    atexit.register(tracing.shutdown)
-    atexit.register(metering.shutdown)
+    quiet_exporters()
+    atexit.register(_end, tracing, metering)
+
+
+def _end(tracing: TracerProvider, metering: MeterProvider) -> None:
+    """Send what waits, but let nobody who does not answer hold up the end of the process."""
+    ending = [threading.Thread(target=each.shutdown, daemon=True) for each in (tracing, metering)]
+    for thread in ending:
+        thread.start()
+    until = time.monotonic() + END_S
+    for thread in ending:
+        thread.join(max(0.0, until - time.monotonic()))
 
 
 def _exporters(settings: Settings, credential: Credential | None) -> tuple[SpanExporter, MetricExporter]:

@@ -1,4 +1,4 @@
-"""Sampling by trace that keeps what failed."""
+"""What is left out of traces: those that are not sampled, unless they failed, and what URLs ask."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.trace import StatusCode
 
 _REMEMBERED = 10_000
+_URL_QUERY = "url.query"
 
 
 class KeepErrors(SpanProcessor):
@@ -44,3 +45,12 @@ class KeepErrors(SpanProcessor):
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Write what is waiting."""
         return self._following.force_flush(timeout_millis)
+
+
+class WithoutQueries(SpanProcessor):
+    """Takes the query out of URLs: whoever puts a key there by mistake does not find it in a trace."""
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Replace the query that the span was made with."""
+        if span.attributes and _URL_QUERY in span.attributes:
+            span.set_attribute(_URL_QUERY, "REDACTED")

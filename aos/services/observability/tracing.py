@@ -52,6 +52,11 @@ def fail(current: Span, kind: str) -> None:
     current.set_attribute("error.type", kind)
 
 
+def fail_current(kind: str) -> None:
+    """Say it of the span that is current, wherever it was begun."""
+    fail(trace.get_current_span(), kind)
+
+
 def carried() -> dict[str, str]:
     """The current place in the trace, to go along with a message or a row; empty outside of any."""
     carrier: dict[str, str] = {}

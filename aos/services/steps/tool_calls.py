@@ -111,6 +111,7 @@ class ToolCalls:
         attributes: Attributes = {
             "gen_ai.operation.name": "execute_tool",
             "gen_ai.tool.name": call.tool,
+            "gen_ai.tool.type": "function",
             "gen_ai.tool.call.id": call.id,
             "aos.run": call.message.run,
             "aos.step": call.message.label,

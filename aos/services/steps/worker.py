@@ -14,6 +14,7 @@ from aos.services.audit.facts import Facts
 from aos.services.definitions.definitions import Definitions
 from aos.services.effects.effects import Effects
 from aos.services.environment.clock import Clock
+from aos.services.observability.tracing import fail_current
 from aos.services.runs.doorbells import Orchestrations
 from aos.services.runs.runs import Runs
 from aos.services.steps.agent_loop import AgentLoop
@@ -90,6 +91,8 @@ class StepWorker:
             if isinstance(end, CallEnd):
                 await self._queue.send(message.again(), at=end.at)
                 return
+            if end.result != "completed":
+                fail_current(end.result)
             await self._rows.write_result(message.run, message.label, message.attempt, end)
         await self._ring(message)
 

@@ -12,7 +12,7 @@ from typing import Any
 import agent_framework as af
 import httpx2
 from agent_framework.exceptions import ChatClientException
-from agent_framework.observability import ChatTelemetryLayer
+from agent_framework.observability import OBSERVABILITY_SETTINGS, ChatTelemetryLayer
 from agent_framework_openai import RawOpenAIChatCompletionClient
 from openai import AsyncAzureOpenAI, AsyncOpenAI, DefaultAsyncHttpxClient
 
@@ -30,6 +30,9 @@ FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 20.0
 _PLACEHOLDER = "placed-per-request"
 """The SDK insists on some text; the HTTP client below puts the key in its place."""
+
+# What was said and answered never leaves by telemetry, whatever the framework's own variables ask for.
+OBSERVABILITY_SETTINGS.enable_sensitive_data = False
 
 BYTES_PER_TOKEN = 2
 """Text has 3 to 4 bytes a token, dense JSON down to about 2."""

@@ -5,7 +5,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import Status, StatusCode, Tracer
 
-from aos.services.observability.sampling import KeepErrors
+from aos.services.observability.sampling import KeepErrors, WithoutQueries
 
 LOW, HIGH = 1, 2**64 - 1
 
@@ -74,3 +74,13 @@ def test_failures_of_very_many_traces_take_bounded_memory():
             span.set_status(Status(StatusCode.ERROR))
     assert len(keep._failed) == 10_000
     assert len(exporter.get_finished_spans()) == 10_100
+
+
+def test_what_a_url_asks_is_left_out():
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(WithoutQueries())
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    attributes = {"url.path": "/api/runs", "url.query": "key=aos_0123"}
+    provider.get_tracer("test").start_span("GET", attributes=attributes).end()
+    (span,) = exporter.get_finished_spans()
+    assert span.attributes == {"url.path": "/api/runs", "url.query": "REDACTED"}

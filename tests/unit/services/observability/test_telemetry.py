@@ -139,5 +139,15 @@ async def test_a_share_of_nothing_still_keeps_what_failed(ingestion: Ingestion) 
     assert len(ingestion.collector.spans) == 2
 
 
+async def test_a_collector_that_is_away_is_complained_of_once_and_does_not_hold_up_the_end() -> None:
+    """It is asked again and again meanwhile, until nobody waits for it any longer."""
+    complaint = await traced(
+        OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9", OTEL_EXPORTER_OTLP_TIMEOUT="600"
+    )
+    for signal in ("spans", "metrics"):
+        assert complaint.count(f"encountered while exporting {signal} batch") == 1, complaint
+    assert "Traceback" not in complaint
+
+
 async def test_the_console_is_standard_error() -> None:
     assert '"name": "outer"' in await traced(AOS_TELEMETRY_CONSOLE="true")

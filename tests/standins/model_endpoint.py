@@ -20,11 +20,14 @@ ANSWERS: dict[str, dict[str, Any]] = {
 
 class _Completions(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    decision = "reject"
 
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         asked = json.dumps(request["messages"][0])
-        answer = next(said for who, said in ANSWERS.items() if who in asked)
+        answer = dict(next(said for who, said in ANSWERS.items() if who in asked))
+        if "decision" in answer:
+            answer["decision"] = self.decision
         message = {"role": "assistant", "content": json.dumps(answer)}
         body = json.dumps({
             "id": "c1", "object": "chat.completion", "created": 1_760_000_000, "model": request["model"],
@@ -41,10 +44,14 @@ class _Completions(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+class _Approving(_Completions):
+    decision = "approve"
+
+
 @contextmanager
-def model_endpoint() -> Iterator[str]:
+def model_endpoint(*, approving: bool = False) -> Iterator[str]:
     """Serve the endpoint; gives its base URL."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Completions)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Approving if approving else _Completions)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
