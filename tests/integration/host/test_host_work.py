@@ -83,10 +83,41 @@ def test_what_fails_an_orchestration_or_an_operation_is_told(work: HostProcess) 
     work.wait_for_log(f"orchestration {instance_id} of spoiling failed: ")
 
 
-def test_work_for_functions_of_another_app_waits_for_that_app(tmp_path: Path) -> None:
-    setting = "AzureFunctionsJobHost__extensions__durableTask__storageProvider__workItemFilteringEnabled"
-    env = {"JOBS_QUEUE": "jobs", "TICK": "0 0 0 1 1 *", setting: "true"}
+def begins(host: HostProcess, count: int, crash: int = -1) -> int:
+    """How often an orchestration of so many steps is run from its beginning; one may end the worker."""
+    instance_id = start(host, "stepping", [count, crash])
+    if crash >= 0:
+        host.wait_for_trace(f"crash {instance_id}", 2)  # a request that waits would die with the worker
+    assert result(host, instance_id)["output"] == str(count * (count - 1) // 2)
+    return host.trace.count(f"begins {instance_id}")
+
+
+def test_a_worker_keeps_an_orchestration_and_replays_it_after_1_2_4_and_8_turns(work: HostProcess) -> None:
+    assert begins(work, 9) == 5
+
+
+def test_an_orchestration_whose_worker_is_killed_is_replayed_in_the_next(work: HostProcess) -> None:
+    assert begins(work, 9, crash=6) == 6
+
+
+def test_an_orchestrator_that_is_not_deterministic_fails(work: HostProcess) -> None:
+    ended = result(work, start(work, "fickle"))
+    assert ended["status"] == "FAILED"
+    assert ended["failure"][0].endswith("NonDeterminismError")
+
+
+def test_each_turn_is_a_replay_without_extended_sessions_and_work_of_another_app_waits_for_that_app(
+    tmp_path: Path,
+) -> None:
+    prefix = "AzureFunctionsJobHost__extensions__durableTask"
+    env = {
+        "JOBS_QUEUE": "jobs",
+        "TICK": "0 0 0 1 1 *",
+        f"{prefix}__storageProvider__workItemFilteringEnabled": "true",
+        f"{prefix}__extendedSessionsEnabled": "false",
+    }
     host = HostProcess(APPS / "work", tmp_path, "--grace", "1", env=env).ready()
+    assert begins(host, 9) == 10
     started = host.http.post("/runtime/webhooks/durabletask/orchestrators/elsewhere")
     assert started.status_code == 202
     assert output(host, "chain", 40) == 42  # asked for later, and done

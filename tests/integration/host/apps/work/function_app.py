@@ -99,6 +99,26 @@ def pausing(context: df.DurableOrchestrationContext):
     return more
 
 
+@app.orchestration_trigger(context_name="context")
+def stepping(context: df.DurableOrchestrationContext):
+    """Tell each time that it is run from its beginning; the step of one number ends its worker."""
+    count, crash = context.get_input()
+    trace("begins", context.instance_id)
+    total = 0
+    for number in range(count):
+        if number == crash:
+            yield context.call_activity("crash_once", context.instance_id)
+        total = yield context.call_activity("add", [total, number])
+    return total
+
+
+@app.orchestration_trigger(context_name="context")
+def fickle(context: df.DurableOrchestrationContext):
+    """Call another activity each time that it is run from its beginning."""
+    odd = trace("fickle", context.instance_id) % 2
+    return (yield context.call_activity("add" if odd else "logged", [1, 1]))
+
+
 @app.route(route="raise/{id}/{name}", methods=["POST"])
 @app.durable_client_input(client_name="client")
 async def raise_event(req: Request, client: df.DurableFunctionsClient) -> str:
