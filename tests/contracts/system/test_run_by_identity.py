@@ -1,7 +1,8 @@
 """AOS as it runs in Azure: no key anywhere, tokens of a managed identity for everything.
 
 The real app in the real host, with stand-ins over TLS: an account that takes tokens alone (Azurite), a
-vault that signs, a directory that vouches for callers, and the endpoint that gives the identity's tokens.
+vault that signs and holds the model's key, a directory that vouches for callers, and the endpoint that gives
+the identity's tokens. Whatever any library logs of it, at any level, holds no secret.
 """
 
 from __future__ import annotations
@@ -19,14 +20,17 @@ from aos_process import launched, serving
 from azure.storage.blob.aio import BlobServiceClient
 from azurite import KEY, azurite_ports
 from entra_directory import AUDIENCE, OBJECT, TENANT, Directory
-from key_vault import Vault
+from key_vault import TOKEN, Vault
 from managed_identity import CLIENT_ID, SECRET, STORAGE, ManagedIdentity
+from model_endpoint import model_endpoint
 from tls_server import serving_tls
 
 from aos.kernel.governance.audit.dossier import verify_dossier
 from aos.sdk import AosClient
 
 ACCOUNT = "aosidentity"
+MODEL_KEY = "sk-of-the-vault-0123456789"
+EVERY_RECORD = Path(__file__).parents[2] / "standins/every_record"
 
 
 @dataclass
@@ -52,7 +56,9 @@ async def cloud(tmp_path: Path) -> AsyncIterator[Cloud]:
         files = ["--cert", certificate, "--key", str(tls / "key.pem")]
         ports = stack.enter_context(azurite_ports(f"{ACCOUNT}:{KEY}", "--oauth", "basic", *files))
         tables, blobs = (f"https://127.0.0.1:{ports[name]}/{ACCOUNT}" for name in ("Table", "Blob"))
+        model = stack.enter_context(model_endpoint(approving=True))
         vault.rotate_key("audit-signing")
+        vault.set_secret("model-api-key", MODEL_KEY)
         settings = {
             "AOS_STORAGE": "azure",
             "AOS_STORAGE_TABLES_URL": f"{tables}/",
@@ -60,6 +66,9 @@ async def cloud(tmp_path: Path) -> AsyncIterator[Cloud]:
             "AOS_CHECKPOINTS_URL": blobs,
             "AOS_IDENTITY_CLIENT_ID": CLIENT_ID,
             "AOS_SIGNING_KEY": f"{vault.url}/keys/audit-signing",
+            "AOS_MODEL": "gpt-4o",
+            "AOS_MODEL_BASE_URL": model,
+            "AOS_MODEL_API_KEY_SECRET": f"{vault.url}/secrets/model-api-key",
             "AOS_AUTH_TENANT_ID": TENANT,
             "AOS_AUTH_AUDIENCE": AUDIENCE,
             "AOS_AUTH_AUTHORITY": directory.authority,
@@ -91,9 +100,13 @@ async def first_key(settings: dict[str, str]) -> str:
 
 
 async def test_a_run_in_azure_needs_no_key_and_is_signed_in_the_vault(cloud: Cloud, tmp_path: Path) -> None:
-    key = await first_key(cloud.settings)
-    async with serving(cloud.settings, tmp_path / "data") as (url, _):
-        async with AosClient(url, cloud.directory.token("operator", "approver")) as client:
+    key, token = await first_key(cloud.settings), cloud.directory.token("operator", "approver")
+    records = tmp_path / "records"
+    logged = {"PYTHONPATH": str(EVERY_RECORD), "EVERY_RECORD": str(records)}
+    async with serving(cloud.settings | logged, tmp_path / "data") as (url, log):
+        bus = (tmp_path / "data" / "servicebus.connection").read_text()
+        shared_key = bus.partition("SharedAccessKey=")[2].partition(";")[0]
+        async with AosClient(url, token) as client:
             run = await launched(client)
         async with AosClient(url, key) as viewer:
             ended = await viewer.get_run(run)
@@ -111,3 +124,9 @@ async def test_a_run_in_azure_needs_no_key_and_is_signed_in_the_vault(cloud: Clo
     archive = cloud.blobs.get_container_client("checkpoints")
     archived = [name async for name in archive.list_blob_names(name_starts_with=f"default.{run}/")]
     assert len(archived) == 1
+    said = records.read_text() + "".join(log)
+    assert "azure.core.pipeline.policies.http_logging_policy: Request URL" in said
+    assert "openai._base_client: Sending HTTP Request" in said
+    assert len(shared_key) > 20
+    secrets = [*token.split(".")[1:], key.split("_")[2], MODEL_KEY, TOKEN, SECRET, shared_key]
+    assert not [secret for secret in secrets if secret in said]
