@@ -53,9 +53,9 @@ HOST = {
     "complete": ("aos.local.servicebus.receiver", "Receiver.complete"),
     "start": ("aos.local.taskhub.hub", "TaskHub.start_instance"),
     "event": ("aos.local.taskhub.hub", "TaskHub.raise_event"),
-    "activity": ("aos.local.taskhub.hub", "TaskHub.complete_activity"),
-    "turn": ("aos.local.taskhub.hub", "TaskHub.complete_orchestrator"),
-    "entity": ("aos.local.taskhub.hub", "TaskHub.complete_entity"),
+    "activity": ("aos.local.taskhub.hub", "TaskHub.post_activity"),
+    "turn": ("aos.local.taskhub.hub", "TaskHub.post_turn"),
+    "entity": ("aos.local.taskhub.hub", "TaskHub.post_entity"),
     "commit": ("aos.local.taskhub.journal", "Journal._upsert"),
 }
 """Passages in the host, where the hub and the broker are."""
