@@ -12,8 +12,8 @@ from typing import Any
 
 import grpc
 from azure.durable_functions import DurableFunctionsClient
-from durabletask.entities import EntityInstanceId
 
+from aos.functions.entity_ids import agent_entity, budget_entity
 from aos.kernel.errors import Unavailable
 
 _LOG = logging.getLogger(__name__)
@@ -61,9 +61,7 @@ class DurableEngine:
         found: dict[str, Mapping[str, Any]] = {}
         for agent in agents:
             try:
-                entity = await self._connected.get_entity(
-                    EntityInstanceId("agent", f"{self._tenant}.{agent}")
-                )
+                entity = await self._connected.get_entity(agent_entity(self._tenant, agent))
             except grpc.RpcError as error:
                 raise Unavailable(f"the durable engine does not answer: {_details(error)}") from error
             state = entity.get_typed_state(dict) if entity and entity.includes_state else None
@@ -77,7 +75,7 @@ class DurableEngine:
         Raises:
             Unavailable: the engine does not answer.
         """
-        entity = EntityInstanceId("budget", f"{self._tenant}.{scope}")
+        entity = budget_entity(f"{self._tenant}.{scope}")
         try:
             await self._connected.signal_entity(entity, operation, dict(arguments))
         except grpc.RpcError as error:

@@ -9,6 +9,7 @@ from typing import Any
 from durabletask.entities import EntityInstanceId
 from durabletask.task import OrchestrationContext, Task, TaskFailedError, when_any
 
+from aos.functions.entity_ids import agent_entity, budget_entity
 from aos.functions.outcomes import ENDURING, PATIENT, Json, rows, said
 from aos.kernel.messaging.step_message import StepMessage, step_label
 from aos.services.environment.clock import timestamp
@@ -92,7 +93,7 @@ class StepShell:
                 "at": self._work["asked_at"],
                 "limit": budget["limit"],
             }
-            answer: Json = yield self._context.call_entity(_budget(budget["key"]), "reserve", request)
+            answer: Json = yield self._context.call_entity(budget_entity(budget["key"]), "reserve", request)
             payload = {"budget": budget["key"], "amount_micro_usd": amount}
             if answer["result"] != "reserved":
                 available = answer.get("available", 0)
@@ -149,12 +150,13 @@ class StepShell:
 
     def _settle(self, cost: int) -> None:
         for key in self._held:
-            self._context.signal_entity(_budget(key), "settle", {"id": self._reservation, "actual": cost})
+            settled = {"id": self._reservation, "actual": cost}
+            self._context.signal_entity(budget_entity(key), "settle", settled)
             self._say("budget.settled", {"budget": key, "amount_micro_usd": cost})
 
     def _release(self) -> None:
         for key in self._held:
-            self._context.signal_entity(_budget(key), "release", {"id": self._reservation})
+            self._context.signal_entity(budget_entity(key), "release", {"id": self._reservation})
             self._say("budget.released", {"budget": key})
 
     def _finish(self, agent: str, *, ok: bool) -> None:
@@ -174,7 +176,7 @@ class StepShell:
         return self._context.call_activity(name, input=value, retry_policy=patience)
 
     def _agent(self, name: str) -> EntityInstanceId:
-        return EntityInstanceId("agent", f"{self._work['tenant']}.{name}")
+        return agent_entity(self._work["tenant"], name)
 
     @property
     def _reservation(self) -> str:
@@ -183,7 +185,3 @@ class StepShell:
     @property
     def _now(self) -> datetime:
         return self._context.current_utc_datetime.replace(tzinfo=UTC)
-
-
-def _budget(key: str) -> EntityInstanceId:
-    return EntityInstanceId("budget", key)

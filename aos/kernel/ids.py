@@ -10,6 +10,9 @@ from aos.kernel.errors import InvalidInput
 ID_PATTERN = r"[a-z0-9_-]{1,64}"
 _ID = re.compile(ID_PATTERN)
 
+LONGEST_INSTANCE_ID = 100
+"""The most characters of an instance's id in the Durable Task Scheduler; an entity's is ``@name@key``."""
+
 
 def check_id(value: str, what: str) -> str:
     """Return ``value`` if it is a legal identifier.
@@ -20,6 +23,11 @@ def check_id(value: str, what: str) -> str:
     if not _ID.fullmatch(value):
         raise InvalidInput(f"{what} {value!r} is not of the form {ID_PATTERN}", what=what)
     return value
+
+
+def fitting(text: str, longest: int) -> str:
+    """Return ``text``, or where it is too long (``longest`` > 33) its beginning and the digest of it all."""
+    return text if len(text) <= longest else f"{text[: longest - 33]}.{derived_id(text)}"
 
 
 def derived_id(*parts: str | int) -> str:

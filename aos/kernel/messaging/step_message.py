@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from aos.kernel.errors import InvalidInput
-from aos.kernel.ids import derived_id
+from aos.kernel.ids import LONGEST_INSTANCE_ID, derived_id, fitting
 
 AGENT_STEPS = "agent-steps"
 """The queue of steps to be run. It has no sessions: they would throttle scaling out."""
@@ -72,4 +72,4 @@ def step_label(step: str, *, compensation: bool) -> str:
 
 def step_orchestration(run: str, step: str, attempt: int, *, compensation: bool) -> str:
     """Return the id of the orchestration of one attempt."""
-    return f"{run}-{step}-{'undo-' if compensation else ''}{attempt}"
+    return fitting(f"{run}-{step}-{'undo-' if compensation else ''}{attempt}", LONGEST_INSTANCE_ID)

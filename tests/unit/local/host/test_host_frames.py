@@ -56,7 +56,7 @@ async def test_the_loss_of_the_other_end_is_noticed_and_what_is_sent_then_is_dro
     channel = Channel(lambda *_: None, lost.set)
     await asyncio.get_running_loop().create_connection(lambda: channel, sock=ours)
     theirs.close()
-    await asyncio.wait_for(lost.wait(), 5)
+    await asyncio.wait_for(lost.wait(), 30)
     for _ in range(10):
         channel.send(Kind.STOP, 0)
     assert caplog.records == []  # asyncio says so when somebody goes on writing to a lost connection

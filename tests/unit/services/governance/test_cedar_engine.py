@@ -1,4 +1,3 @@
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -343,16 +342,3 @@ def test_policies_come_from_several_folders(tmp_path: Path):
         (folder / "p.cedar").write_text(f'@id("{name}") forbid (principal, action, resource);')
     decision = CedarEngine.load([tmp_path / "a", tmp_path / "b"]).decide(call())
     assert decision == PolicyDecision(Verdict.DENY, ("a", "b"))
-
-
-def test_a_decision_takes_less_than_a_fifth_of_a_millisecond_of_one_core(tmp_path: Path):
-    policies = engine(tmp_path, LARGE)
-    request = call(10)
-
-    def batch() -> float:
-        begun = time.thread_time()
-        for _ in range(100):
-            policies.decide(request)
-        return (time.thread_time() - begun) / 100
-
-    assert min(batch() for _ in range(20)) < 0.0002
