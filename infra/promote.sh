@@ -59,12 +59,7 @@ if [ "$mode" = planned ]; then set -- --failover-type Planned; else set --; fi
 az storage account failover --resource-group "$group" --name "$storage" --yes "$@"
 
 echo "5. $next_app works from now on."
-az functionapp config appsettings delete --resource-group "$next_group" --name "$next_app" --output none \
-    --setting-names \
-    AzureWebJobs.compact_budget.Disabled \
-    AzureWebJobs.end_dead_letter.Disabled \
-    AzureWebJobs.ring_again.Disabled \
-    AzureWebJobs.run_agent_step.Disabled
+# Its triggers come last: the app refuses to start with them while it only reads.
 az functionapp config appsettings set --resource-group "$next_group" --name "$next_app" --output none \
     --settings \
     AOS_READ_ONLY=false \
@@ -76,6 +71,12 @@ az functionapp config appsettings set --resource-group "$next_group" --name "$ne
     DurableStorage__tableServiceUri="$tables" \
     DurableStorage__credential=managedidentity \
     DurableStorage__clientId="$identity"
+az functionapp config appsettings delete --resource-group "$next_group" --name "$next_app" --output none \
+    --setting-names \
+    AzureWebJobs.compact_budget.Disabled \
+    AzureWebJobs.end_dead_letter.Disabled \
+    AzureWebJobs.ring_again.Disabled \
+    AzureWebJobs.run_agent_step.Disabled
 az functionapp start --resource-group "$next_group" --name "$next_app"
 azd env set DEPLOY_ACTIVE_REGION "$next"
 

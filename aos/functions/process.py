@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 from aos.functions.durable_client import DurableEngine
+from aos.functions.standby import check_triggers
 from aos.services.backends import open_queue
 from aos.services.environment.identity import Credential, open_credential
 from aos.services.environment.settings import Settings, load_settings
@@ -39,6 +40,7 @@ def system() -> System:
         InvalidSetting: something in the settings, the policies or the application is wrong.
         InvalidDefinition: a workflow of the application is.
     """
+    check_triggers(settings())
     quiet_libraries()
     start_telemetry(settings(), credential())
     return open_system(settings(), engine(), open_queue(settings(), credential()), credential=credential())

@@ -22,6 +22,7 @@ from aos.services.messaging.steps import ServiceBusStepQueue
 from aos.services.observability.measured import measured
 from aos.services.storage.local import open_local
 from aos.services.storage.ports import Blobs
+from aos.services.storage.standing_by import reading, standing_by
 from aos.services.storage.storage import Storage
 
 if TYPE_CHECKING:
@@ -33,10 +34,13 @@ if TYPE_CHECKING:
 def open_storage(settings: Settings, credential: AsyncTokenCredential | None = None) -> Storage:
     """Open the configured storage backend; ``credential`` reaches an account that is given by its URLs.
 
+    That of a standby only reads.
+
     Raises:
         InvalidSetting: the Azure backend lacks its connection.
     """
-    return measured(_open_backend(settings, credential))
+    storage = _open_backend(settings, credential)
+    return measured(standing_by(storage) if settings.read_only else storage)
 
 
 def _open_backend(settings: Settings, credential: AsyncTokenCredential | None) -> Storage:
@@ -93,7 +97,8 @@ def open_archive(settings: Settings, credential: AsyncTokenCredential | None) ->
         return None
     from aos.services.storage import azure  # noqa: PLC0415 - half a second
 
-    return azure.open_archive(settings.checkpoints_url, _required(credential))
+    archive = azure.open_archive(settings.checkpoints_url, _required(credential))
+    return reading(archive) if settings.read_only else archive
 
 
 def open_tokens(settings: Settings, clock: Clock) -> EntraTokens | None:

@@ -226,8 +226,8 @@ ORDER = [
     "az functionapp stop",
     "az rest",
     "az storage account failover",
-    "az functionapp config appsettings delete",
     "az functionapp config appsettings set",
+    "az functionapp config appsettings delete",
     "az functionapp start",
 ]
 

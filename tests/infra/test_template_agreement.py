@@ -23,6 +23,8 @@ from facts import (
     role_assignments,
 )
 
+from aos.functions.standby import STOPPED, check_triggers
+from aos.kernel.errors import InvalidSetting
 from aos.services.auth import principal
 from aos.services.environment.settings import load_settings
 from aos.services.storage import layout
@@ -42,6 +44,23 @@ def infra() -> Facts:
 
 def test_the_templates_name_what_the_app_names(app: Facts, infra: Facts) -> None:
     assert disagreements(app, infra) == []
+
+
+def test_a_standby_starts_with_the_settings_that_stop_its_triggers_and_not_without(
+    app: Facts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert set(STOPPED) == app.stopped_on_standby
+    standing_by = next(
+        app_settings(site) for site in deployment("standby").of(SITE) if "aos-standby" in str(site.params)
+    )
+    for name, value in standing_by.items():
+        monkeypatch.setenv(name, value)
+    check_triggers(load_settings())
+    for name in STOPPED:
+        with monkeypatch.context() as without:
+            without.delenv(f"AzureWebJobs.{name}.Disabled")
+            with pytest.raises(InvalidSetting, match=f"set AzureWebJobs.{name}.Disabled to true"):
+                check_triggers(load_settings())
 
 
 def test_whatever_the_app_stops_naming_is_noticed(app: Facts, infra: Facts) -> None:

@@ -26,11 +26,13 @@ from aos.kernel.governance.audit.records import Fact, FactType
 from aos.kernel.governance.effects import Act
 from aos.kernel.governance.policy import PolicyDecision, Verdict
 from aos.kernel.messaging.step_message import StepMessage
+from aos.services.auth.keys import KeyStore
 from aos.services.effects.effects import EffectKey
 from aos.services.environment.clock import Clock, system_clock, timestamp
 from aos.services.environment.settings import Settings
 from aos.services.runs.approvals import Asked
 from aos.services.runs.run import RunStatus
+from aos.services.storage.local import open_local
 from aos.services.system import System, open_system
 
 WORKFLOW = "strategic-review"
@@ -225,14 +227,9 @@ async def serving(app: FastAPI) -> AsyncIterator[str]:
 async def open_api(data: Path, clock: Clock = system_clock, **settings: Any) -> AsyncIterator[Api]:
     """Open a system in ``data``, with these settings, and serve its API."""
     orchestrations, directory = Orchestrations(), Directory()
+    keys = await _make_keys(data)
     system = open_system(Settings(data=data, **settings), orchestrations, Queue(), clock=clock)
     app = create_app(system, directory)
-    keys = {role: (await system.keys.create(role, [role], "default"))[0] for role in ROLES}
-    keys["stranger"] = (await system.keys.create("stranger", ROLES, "another"))[0]
-    keys["revoked"], record = await system.keys.create("revoked", ROLES, "default")
-    await system.keys.revoke("default", record.id)
-    keys["wrong"] = f"aos_{'0' * 16}_{'x' * 43}"
-    keys["garbage"] = "aos_"
     async with system.storage, serving(app) as url:
         api = Api(system, app, url, orchestrations, directory, keys, data)
         try:
@@ -240,3 +237,14 @@ async def open_api(data: Path, clock: Clock = system_clock, **settings: Any) -> 
         finally:
             for client in api.clients.values():
                 await client.aclose()
+
+
+async def _make_keys(data: Path) -> dict[str, str]:
+    """Make them as an operator does, beside the system: a standby makes none."""
+    async with open_local(data / "storage") as storage:
+        store = KeyStore(storage.rows)
+        keys = {role: (await store.create(role, [role], "default"))[0] for role in ROLES}
+        keys["stranger"] = (await store.create("stranger", ROLES, "another"))[0]
+        keys["revoked"], record = await store.create("revoked", ROLES, "default")
+        await store.revoke("default", record.id)
+    return keys | {"wrong": f"aos_{'0' * 16}_{'x' * 43}", "garbage": "aos_"}

@@ -15,6 +15,8 @@ from entra_directory import AUDIENCE, OBJECT, TENANT, Directory, faults
 from test_api_access import ALLOWED, ANYBODY, PUBLIC, ask
 from tls_server import serving_tls
 
+from aos.kernel.errors import ReadOnly
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 NOWHERE = {"run_id": "none", "step": "none", "effect": "none", "name": "none"}
@@ -138,6 +140,7 @@ async def test_without_a_directory_a_token_is_no_key(
 
 async def test_a_standby_reads_and_refuses_every_change_by_name(tmp_path_factory: pytest.TempPathFactory):
     async with open_api(tmp_path_factory.mktemp("standby"), read_only=True) as api:
+        before = api.fingerprint()
         for method, path in ALLOWED:
             response = await api.as_("operator").request(method, path.format(**NOWHERE), json={})
             if method == "GET":
@@ -147,3 +150,14 @@ async def test_a_standby_reads_and_refuses_every_change_by_name(tmp_path_factory
                 assert problem_of(response)["code"] == "read_only"
                 assert (await api.as_(None).request(method, path.format(**NOWHERE))).status_code == 401
         assert (await api.as_(None).get("/health/ready")).status_code == 200
+        storage = api.system.storage
+        for write in (
+            storage.rows.insert("runs", "p", "k", {}),
+            storage.blobs.put("values", "o", b"x"),
+            storage.logs.append("log", 0, b"x"),
+            api.system.keys.create("name", ["viewer"], "default"),
+            api.system.doorbells.remember("run", "start"),
+        ):
+            with pytest.raises(ReadOnly):
+                await write
+        assert api.fingerprint() == before
