@@ -7,6 +7,7 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+from aos.cli.machine import DEFAULT_DATA, state_folder
 from aos.functions import activities, entities, http, orchestrators, service_bus, timers
 from aos.kernel.messaging.step_message import AGENT_STEPS
 from aos.services.environment.settings import Settings
@@ -59,6 +60,7 @@ def test_the_sample_settings_name_only_settings_that_exist() -> None:
     known = {f"AOS_{name}".upper() for name in Settings.model_fields}
     functions = {"FUNCTIONS_WORKER_RUNTIME", "AzureWebJobsStorage", "TASKHUB_NAME", "ServiceBusConnection"}
     assert {name for name in values if name not in known} == functions
+    assert Path(values["AOS_DATA"]).resolve() == state_folder(DEFAULT_DATA), "`aos key` looks there"
 
 
 def test_every_module_of_functions_is_registered() -> None:
