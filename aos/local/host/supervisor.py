@@ -235,6 +235,7 @@ class Supervisor:
 
     def _watch(self, run: Run, ended: Callable[[Result | None], object] = lambda _: None) -> None:
         def over(result: Result | None) -> None:
+            run.call.ended = _nobody  # else run and call hold each other
             self._under_way.remove(run, result.failure if result is not None else LOST)
             ended(result)
 
@@ -258,6 +259,10 @@ class Supervisor:
         limit = f"{self._timeout_s:g} s"
         failure = Failure(FUNCTION_TIMEOUT, f"the function did not finish within functionTimeout ({limit})")
         over(Result(failure=failure))
+
+
+def _nobody(_: Result | None) -> None:
+    """Whom the end of an invocation is told that was told already."""
 
 
 def _threads(host_json: HostJson) -> int:

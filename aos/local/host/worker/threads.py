@@ -14,7 +14,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-_BLOCKED_AFTER_S = 0.002
+# Longer than a thread waits for the interpreter lock while another runs on.
+_BLOCKED_AFTER_S = 0.01
 _SPARE_AFTER_S = 10.0
 
 
@@ -101,8 +102,15 @@ class Threads:
             thread.since = time.monotonic()
             piece.run()
             self.tell(piece.end)
-            spare = len(self._threads) > 1 and thread.since - self._added > _SPARE_AFTER_S
-            if spare and self._waiting.empty():
-                self._threads.discard(thread)
+            if thread.since - self._added > _SPARE_AFTER_S and self._can_spare(thread):
                 return
             thread.since = None
+
+    def _can_spare(self, thread: _Thread) -> bool:
+        """Let a thread go, unless it is the last: two that look at the same time may both stay."""
+        if len(self._threads) > 1:
+            self._threads.discard(thread)
+            if self._threads:
+                return True
+            self._threads.add(thread)
+        return False
