@@ -17,9 +17,9 @@ _ASKED_EVERY_S = 0.005
 
 
 async def measure(
-    client: AsyncTaskHubGrpcClient, what: str, count: int, *, calls_at_once: int = 64
+    client: AsyncTaskHubGrpcClient, what: str, count: int, *, calls_at_once: int = 64, waits_at_once: int = 64
 ) -> list[float]:
-    """Run `count` orchestrations, started with so many calls at once.
+    """Run `count` orchestrations, started and waited for with so many calls at once.
 
     `one` and `chain`: one after the other; the milliseconds of each from start to done.
     `fan`: one orchestration of `count` activities at once; its milliseconds.
@@ -29,7 +29,7 @@ async def measure(
     """
     match what:
         case "together":
-            return [await _together(client, count, calls_at_once)]
+            return [await _together(client, count, calls_at_once, waits_at_once)]
         case "fan":
             return [await _latency_ms(client, what, count, count)]
         case "long":
@@ -50,13 +50,14 @@ async def _latency_ms(client: AsyncTaskHubGrpcClient, orchestration: str, value:
     return (time.perf_counter() - started) * 1000
 
 
-async def _together(client: AsyncTaskHubGrpcClient, count: int, calls_at_once: int) -> float:
+async def _together(
+    client: AsyncTaskHubGrpcClient, count: int, calls_at_once: int, waits_at_once: int
+) -> float:
     started = time.perf_counter()
     instances = await _few_at_once(
         calls_at_once, count, lambda _: client.schedule_new_orchestration("chain", input=0)
     )
-    for instance in instances:  # one wait at a time: each wait holds one of the stock backend's threads
-        await _completed(client, instance, CHAIN)
+    await _few_at_once(waits_at_once, count, lambda number: _completed(client, instances[number], CHAIN))
     return count * CHAIN / (time.perf_counter() - started)
 
 

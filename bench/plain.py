@@ -1,4 +1,6 @@
-"""A plain SDK worker and client against any task hub: `python -m bench.plain ADDRESS CALLS_AT_ONCE`.
+"""A plain SDK worker and client against any task hub: `python -m bench.plain ADDRESS CALLS WAITS`.
+
+CALLS and WAITS say how many of either the hub bears at once.
 
 Reads requests `{"what": ..., "count": ...}` from standard input, one a line, and answers each with a
 line: the list that `measure` returns.
@@ -24,17 +26,23 @@ def step(_: ActivityContext, value: int) -> int:
     return begun(value)
 
 
-async def _answer(address: str, calls_at_once: int) -> None:
+async def _answer(address: str, calls_at_once: int, waits_at_once: int) -> None:
     client = AsyncTaskHubGrpcClient(host_address=address, emit_trace_spans=False)
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         asked = json.loads(line)
-        took = await measure(client, asked["what"], asked["count"], calls_at_once=calls_at_once)
+        took = await measure(
+            client,
+            asked["what"],
+            asked["count"],
+            calls_at_once=calls_at_once,
+            waits_at_once=waits_at_once,
+        )
         print(json.dumps(took), flush=True)
     await client.close()
 
 
-def main(address: str, calls_at_once: int) -> None:
+def main(address: str, calls_at_once: int, waits_at_once: int) -> None:
     logging.disable(logging.WARNING)
     limits = ConcurrencyOptions(
         maximum_concurrent_activity_work_items=CONCURRENCY,
@@ -49,8 +57,8 @@ def main(address: str, calls_at_once: int) -> None:
         worker.add_activity(step)
         worker.add_entity(counter)
         worker.start()  # type: ignore[no-untyped-call]
-        asyncio.run(_answer(address, calls_at_once))
+        asyncio.run(_answer(address, calls_at_once, waits_at_once))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

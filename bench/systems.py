@@ -38,7 +38,10 @@ def our_host(folder: Path, workers: int = 1) -> Iterator[Measure]:
 def our_hub(folder: Path) -> Iterator[Measure]:
     """Our task hub alone, a plain SDK worker over gRPC."""
     arguments = ["-m", "aos.local.taskhub", "--db", str(folder / "hub.db"), "--port", "0"]
-    with _process(arguments, _ADDRESS) as address, _asked(["-m", "bench.plain", address, "64"]) as measure:
+    with (
+        _process(arguments, _ADDRESS) as address,
+        _asked(["-m", "bench.plain", address, "64", "64"]) as measure,
+    ):
         yield measure
 
 
@@ -46,14 +49,14 @@ def our_hub(folder: Path) -> Iterator[Measure]:
 def stock_backend(_: Path) -> Iterator[Measure]:
     """durabletask's in-memory backend, with the same worker.
 
-    Its server has ten threads, of which one serves the worker's stream: it bears few calls at once.
+    Its server has ten threads. One serves the worker's stream and each wait holds one: it bears few at once.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with (
         _process(["-m", "bench.stock", str(port)], _ADDRESS) as address,
-        _asked(["-m", "bench.plain", address, "6"]) as measure,
+        _asked(["-m", "bench.plain", address, "6", "1"]) as measure,
     ):
         yield measure
 
