@@ -94,14 +94,8 @@ async def _on_keys[T](settings: Settings, work: Callable[[KeyStore, str], Awaita
 
 @contextlib.asynccontextmanager
 async def _open_storage(settings: Settings) -> AsyncIterator[Storage]:
-    if settings.storage == "local":
-        from aos.services.storage.local import open_local  # noqa: PLC0415 - as above
-
-        async with open_local(settings.data / "storage") as storage:
-            yield storage
-        return
-    from aos.services.backends import open_storage  # noqa: PLC0415 - a second: it can open everything
     from aos.services.environment.identity import open_credential  # noqa: PLC0415 - as above
+    from aos.services.storage.opening import open_storage  # noqa: PLC0415 - as above
 
     async with contextlib.AsyncExitStack() as stack:
         credential = open_credential(settings)

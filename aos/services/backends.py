@@ -1,4 +1,4 @@
-"""What the settings choose: where state lies, what carries messages, who signs, which model answers.
+"""What the settings choose: what carries messages, who signs, who vouches for callers, which model answers.
 
 Nothing is connected to before it is used. ``credential`` is the process's identity, where settings ask
 for one.
@@ -19,11 +19,9 @@ from aos.services.inference.factory import make_model_client
 from aos.services.inference.openai_compatible.keys import IdentityToken, ModelKeys, VaultKey
 from aos.services.inference.ports import ModelClient
 from aos.services.messaging.steps import ServiceBusStepQueue
-from aos.services.observability.measured import measured
-from aos.services.storage.local import open_local
+from aos.services.storage.opening import required
 from aos.services.storage.ports import Blobs
-from aos.services.storage.standing_by import reading, standing_by
-from aos.services.storage.storage import Storage
+from aos.services.storage.standing_by import reading
 
 if TYPE_CHECKING:
     from azure.servicebus.aio import ServiceBusClient
@@ -31,39 +29,11 @@ if TYPE_CHECKING:
     from aos.services.auth.entra import EntraTokens
 
 
-def open_storage(settings: Settings, credential: AsyncTokenCredential | None = None) -> Storage:
-    """Open the configured storage backend; ``credential`` reaches an account that is given by its URLs.
-
-    That of a standby only reads.
-
-    Raises:
-        InvalidSetting: the Azure backend lacks its connection.
-    """
-    storage = _open_backend(settings, credential)
-    return measured(standing_by(storage) if settings.read_only else storage)
-
-
-def _open_backend(settings: Settings, credential: AsyncTokenCredential | None) -> Storage:
-    if settings.storage == "local":
-        return open_local(settings.data / "storage")
-    from aos.services.storage.azure import ConnectionString, Identity, open_azure  # noqa: PLC0415 - half a second
-
-    if settings.storage_tables_url is not None and settings.storage_blobs_url is not None:
-        who = _required(credential)
-        return open_azure(Identity(settings.storage_tables_url, settings.storage_blobs_url, who))
-    if settings.storage_connection is None:
-        raise InvalidSetting(
-            "AOS_STORAGE_TABLES_URL and AOS_STORAGE_BLOBS_URL are missing, and so is AzureWebJobsStorage:"
-            " AOS_STORAGE=azure keeps its rows and blobs there"
-        )
-    return open_azure(ConnectionString(settings.storage_connection))
-
-
 def open_queue(settings: Settings, credential: AsyncTokenCredential | None = None) -> ServiceBusStepQueue:
     """Return the queue of steps; ``InvalidSetting`` if its connection is missing."""
     namespace, connection = settings.service_bus_namespace, settings.service_bus_connection
     if namespace is not None:
-        who = _required(credential)
+        who = required(credential)
         return ServiceBusStepQueue(lambda: _bus_client()(namespace, who))
     if connection is None:
         raise InvalidSetting("ServiceBusConnection is missing: steps are sent over Service Bus")
@@ -88,7 +58,7 @@ def open_keyring(
         return LocalSigner.open(settings.data / "signing-key.pem")
     from aos.services.governance.key_vault import VaultAccess, VaultKeyring  # noqa: PLC0415 - Azure alone
 
-    return VaultKeyring(settings.signing_key, VaultAccess(_required(credential), {}), clock=clock)
+    return VaultKeyring(settings.signing_key, VaultAccess(required(credential), {}), clock=clock)
 
 
 def open_archive(settings: Settings, credential: AsyncTokenCredential | None) -> Blobs | None:
@@ -97,7 +67,7 @@ def open_archive(settings: Settings, credential: AsyncTokenCredential | None) ->
         return None
     from aos.services.storage import azure  # noqa: PLC0415 - half a second
 
-    archive = azure.open_archive(settings.checkpoints_url, _required(credential))
+    archive = azure.open_archive(settings.checkpoints_url, required(credential))
     return reading(archive) if settings.read_only else archive
 
 
@@ -126,13 +96,13 @@ def open_model(settings: Settings, credential: AsyncTokenCredential | None, cloc
         return make_model_client("mock")
     keys: ModelKeys | None = None
     if settings.model_auth == "identity":
-        keys = IdentityToken(_required(credential))
+        keys = IdentityToken(required(credential))
     elif settings.model_api_key_secret is not None:
         from aos.services.environment.secrets import VaultSecret  # noqa: PLC0415 - Azure alone
 
         setting = "AOS_MODEL_API_KEY_SECRET"
         secret = VaultSecret(
-            settings.model_api_key_secret, _required(credential), setting=setting, clock=clock
+            settings.model_api_key_secret, required(credential), setting=setting, clock=clock
         )
         keys = VaultKey(secret)
     return make_model_client(
@@ -142,9 +112,3 @@ def open_model(settings: Settings, credential: AsyncTokenCredential | None, cloc
         api_key=settings.model_api_key,
         keys=keys,
     )
-
-
-def _required(credential: AsyncTokenCredential | None) -> AsyncTokenCredential:
-    if credential is None:
-        raise InvalidSetting("the settings ask for an identity: open the system with one")
-    return credential

@@ -12,7 +12,7 @@ from aos.services.audit.facts import Facts
 from aos.services.audit.keyring import Keyring
 from aos.services.audit.run_log import RunLog
 from aos.services.auth.keys import KeyStore
-from aos.services.backends import open_archive, open_keyring, open_model, open_storage, open_tokens
+from aos.services.backends import open_archive, open_keyring, open_model, open_tokens
 from aos.services.definitions.definitions import Definitions
 from aos.services.effects.effects import Effects
 from aos.services.environment.clock import Clock, system_clock
@@ -31,6 +31,7 @@ from aos.services.steps.rows import StepRows
 from aos.services.steps.tool_calls import ToolCalls
 from aos.services.steps.worker import StepQueue, StepWorker
 from aos.services.storage.memory import StoredMemory
+from aos.services.storage.opening import open_storage
 from aos.services.storage.storage import Storage
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bicep_functions import FUNCTIONS, Unresolved
-from tree_sitter import Node
+from bicep_syntax import Node
 
 type Scope = Mapping[str, Any]
 
@@ -50,7 +50,7 @@ class Expressions:
                 return self.evaluate(node.named_children[0], env, (node, *tail))
             case "lambda_expression":
                 name, body = (child for child in node.named_children)
-                return lambda value: self.evaluate(body, {**env, name.text.decode(): value}, tail)
+                return lambda value: self.evaluate(body, {**env, name.text: value}, tail)
             case "ternary_expression":
                 condition, yes, no = node.named_children
                 return (
@@ -60,7 +60,7 @@ class Expressions:
                 return self._binary(node, env, tail)
             case "unary_expression":
                 value = self.evaluate(node.named_children[0], env, tail)
-                return not value if node.children[0].text == b"!" else -value
+                return not value if node.children[0].text == "!" else -value
             case "identifier" if tail and tail[0].type == "call_expression":
                 return self._follow(self._call(node, tail[0], env), env, tail[1:])
             case "call_expression":
@@ -76,17 +76,17 @@ class Expressions:
         key = node.named_children[1]
         if node.type == "subscript_expression":
             return base[self.evaluate(key, env)]
-        if base is None and any(child.text == b".?" for child in node.children):
+        if base is None and any(child.text == ".?" for child in node.children):
             return None
-        name = key.text.decode()
+        name = key.text
         if isinstance(base, Declared | Unresolved):
             return base.get(name)
         if not isinstance(base, dict):
-            raise TypeError(f"{self._file.name}:{node.start_point[0] + 1}: {node.text.decode()} of {base!r}")
+            raise TypeError(f"{self._file.name}:{node.line}: {node.text} of {base!r}")
         return base[name]
 
     def _call(self, function: Node, call: Node, env: Scope) -> Any:
-        name = function.text.decode()
+        name = function.text
         arguments = [child for child in call.named_children[1].named_children if child.type != "comment"]
         if name == "loadJsonContent":
             return json.loads((self._file.parent / self.evaluate(arguments[0], env)).read_text())
@@ -95,7 +95,7 @@ class Expressions:
     def _binary(self, node: Node, env: Scope, tail: tuple[Node, ...]) -> Any:
         left, operator, right = node.children
         first = self.evaluate(left, env)
-        match operator.text.decode():
+        match operator.text:
             case "&&":
                 return first and self.evaluate(right, env, tail)
             case "||":
@@ -108,10 +108,10 @@ class Expressions:
                 return first > self.evaluate(right, env, tail)
             case "+":
                 return first + self.evaluate(right, env, tail)
-        raise NotImplementedError(operator.text.decode())
+        raise NotImplementedError(operator.text)
 
     def _eval_identifier(self, node: Node, env: Scope) -> Any:
-        name = node.text.decode()
+        name = node.text
         return env[name] if name in env else self._value(name)
 
     def _eval_string(self, node: Node, env: Scope) -> Any:
@@ -119,9 +119,9 @@ class Expressions:
         for child in node.named_children:
             match child.type:
                 case "string_content":
-                    parts.append(child.text.decode())
+                    parts.append(child.text)
                 case "escape_sequence":
-                    parts.append(child.text.decode()[1:])
+                    parts.append(child.text[1:])
                 case "interpolation":
                     value = self.evaluate(child.named_children[0], env)
                     parts.append(json.dumps(value) if isinstance(value, bool) else str(value))
@@ -131,7 +131,7 @@ class Expressions:
         return int(node.text)
 
     def _eval_boolean(self, node: Node, _env: Scope) -> bool:
-        return node.text == b"true"
+        return node.text == "true"
 
     def _eval_null(self, _node: Node, _env: Scope) -> None:
         return None
@@ -145,7 +145,7 @@ class Expressions:
             if property_.type == "comment":
                 continue
             key, value = property_.named_children
-            name = key.text.decode() if key.type == "identifier" else self.evaluate(key, env)
+            name = key.text if key.type == "identifier" else self.evaluate(key, env)
             if name == "dependsOn":
                 self.evaluate(value, env)
             else:
@@ -161,7 +161,7 @@ class Expressions:
     def turns(self, node: Node, env: Scope) -> list[tuple[Node, Scope, int]]:
         """Return the body of a loop with the names of each turn, and the turn's number."""
         first, items, body = node.named_children
-        names = [child.text.decode() for child in first.named_children] or [first.text.decode()]
+        names = [child.text for child in first.named_children] or [first.text]
         return [
             (body, {**env, **dict(zip(names, (item, index), strict=False))}, index)
             for index, item in enumerate(self.evaluate(items, env))

@@ -15,6 +15,9 @@ class Refused(Exception):
 class Unresolved(str):
     """What is known at deployment only, named by where it comes from."""
 
+    def __repr__(self) -> str:
+        return f"<{self}>"
+
     def __getitem__(self, key: Any) -> Unresolved:
         return Unresolved(f"{self}[{key}]")
 

@@ -8,6 +8,7 @@ Anything it does not understand is an error, never skipped.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,8 +17,7 @@ from typing import Any
 
 from bicep_expressions import Declared, Expressions, Scope
 from bicep_functions import Unresolved
-from bicep_syntax import name_of, parse, walk
-from tree_sitter import Node
+from bicep_syntax import Node, name_of, parse, walk
 
 _TYPES = {"array": list, "bool": bool, "int": int, "object": dict, "string": str}
 
@@ -49,6 +49,12 @@ class Deployment:
     """Scope and name of every module: Azure knows a deployment by the two."""
     outputs: dict[str, Any] = field(default_factory=dict)
 
+    def add(self, other: Deployment) -> None:
+        """Take in what a module makes."""
+        self.made += other.made
+        self.existing |= other.existing
+        self.modules += other.modules
+
     def of(self, what: str) -> list[Made]:
         """Return what was made of a type or module, whatever its version."""
         return [made for made in self.made if re.split("[@:](?=[0-9])", made.what)[0] == what]
@@ -61,9 +67,35 @@ def deploy(file: Path, parameters: Mapping[str, Any]) -> Deployment:
         Refused: the template refuses the parameters.
         TypeError: a parameter is missing, unknown or of another type, here or in a module.
     """
-    deployment = Deployment()
-    deployment.outputs = _Template(file, parameters, "subscription", "", deployment).outputs()
-    return deployment
+    _texts.cache_clear()
+    return _evaluated(file, parameters, "subscription", "")
+
+
+@functools.lru_cache(maxsize=256)
+def _called(text: str) -> frozenset[str]:
+    """The files of ours that a template names."""
+    return frozenset(re.findall(r"'([\w./-]+\.(?:bicep|json))'", text))
+
+
+@functools.cache
+def _texts(file: Path) -> frozenset[str]:
+    """The text of a template, and of all that it calls and reads, as they stand when a deployment begins."""
+    text = file.read_text()
+    below = (_texts(file.parent / name) for name in _called(text)) if file.suffix == ".bicep" else ()
+    return frozenset({text}).union(*below)
+
+
+_EVALUATED: dict[Any, Deployment] = {}
+
+
+def _evaluated(file: Path, parameters: Mapping[str, Any], scope: str, path: str) -> Deployment:
+    """What one template makes: the same again, where neither it nor what it calls or is given changed."""
+    key = _texts(file), file.name, repr(sorted(parameters.items())), scope, path
+    if key not in _EVALUATED:
+        made = Deployment()
+        made.outputs = _Template(file, parameters, scope, path, made).outputs()
+        _EVALUATED[key] = made
+    return _EVALUATED[key]
 
 
 class _Template:
@@ -105,7 +137,7 @@ class _Template:
                 case "import_functionality":
                     source = self._file.parent / self._eval(node.named_children[-1])
                     for imported in node.named_children[:-1]:
-                        self._imported[imported.text.decode()] = source
+                        self._imported[imported.text] = source
                 case (
                     "parameter_declaration"
                     | "variable_declaration"
@@ -151,11 +183,10 @@ class _Template:
         if node.type == "module_declaration":
             self._deployment.modules.append((scope, values["name"]))
             if not what.startswith("br/"):
-                called = _Template(
-                    self._file.parent / what, values["params"], scope, made_id, self._deployment
-                )
-                return Declared(made_id, values, called.outputs())
-        if any(child.text == b"existing" for child in node.children):
+                called = _evaluated(self._file.parent / what, values["params"], scope, made_id)
+                self._deployment.add(called)
+                return Declared(made_id, values, called.outputs)
+        if any(child.text == "existing" for child in node.children):
             self._deployment.existing[made_id] = made
         else:
             self._deployment.made.append(made)
@@ -164,13 +195,13 @@ class _Template:
     def _parameter(self, name: str, node: Node) -> Any:
         if name in self._given:
             value = self._given[name]
-        elif any(child.text == b"=" for child in node.children):
+        elif any(child.text == "=" for child in node.children):
             value = self._eval(node.named_children[-1])
         else:
             raise TypeError(f"{self._file.name} needs the parameter {name!r}")
-        self._check_type(name, node.named_children[1].text.decode(), value)
+        self._check_type(name, node.named_children[1].text, value)
         for call in walk(self._decorators[name]) if name in self._decorators else ():
-            if call.type == "call_expression" and call.named_children[0].text == b"allowed":
+            if call.type == "call_expression" and call.named_children[0].text == "allowed":
                 allowed = self._eval(call.named_children[1].named_children[0])
                 if value not in allowed:
                     raise TypeError(f"{self._file.name}: {name} is {value!r}, not one of {allowed}")
@@ -191,8 +222,5 @@ class _Template:
 def _fields(file: Path, wanted: str) -> set[str]:
     for node in parse(file.read_bytes()).named_children:
         if node.type == "type_declaration" and name_of(node) == wanted:
-            return {
-                property_.named_children[0].text.decode()
-                for property_ in node.named_children[1].named_children
-            }
+            return {property_.named_children[0].text for property_ in node.named_children[1].named_children}
     raise TypeError(f"{file.name} has no type {wanted}")

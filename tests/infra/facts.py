@@ -159,7 +159,10 @@ def named_in_code(folder: Path, store: str) -> set[str]:
     """
     used = set()
     for file in folder.rglob("*.py"):
-        tree = ast.parse(file.read_text())
+        text = file.read_text()
+        if not any(name in text for name in (store, _ALSO.get(store, store))):
+            continue  # nothing in it can be on the store
+        tree = ast.parse(text)
         constants = dict(_constants_of_the_layout(tree))
         for table in _first_arguments(tree, store):
             name = table.attr if isinstance(table, ast.Attribute) else constants.get(ast.unparse(table))

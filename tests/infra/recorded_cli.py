@@ -5,27 +5,20 @@ They answer what was recorded, write down what they were asked, and refuse every
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
-_PROGRAM = """#!{python} -SE
-import json, os, sys
-folder, name = {folder!r}, {name!r}
-asked = " ".join(sys.argv[1:])
-with open(os.path.join(folder, "asked"), "a") as log:
-    log.write(f"{{name}} {{asked}}\\n")
-for start, answer in json.load(open(os.path.join(folder, name + ".json"))).items():
-    if asked.startswith(start):
-        if answer is None:
-            sys.exit("ERROR: recorded to fail: " + start)
-        print(answer)
-        sys.exit(0)
-sys.exit(f"ERROR: nothing is recorded for: {{name}} {{asked}}")
+_PROGRAM = """#!/bin/sh
+printf '%s\\n' "{name} $*" >>{log}
+case "$*" in
+{answers}
+esac
+echo "ERROR: nothing is recorded for: {name} $*" >&2
+exit 1
 """
 
 
@@ -48,10 +41,11 @@ class RecordedCli:
 
     def record(self, name: str, answers: Mapping[str, str | None]) -> None:
         """Let ``name`` answer whatever starts with a key; None: it fails."""
+        cases = "\n".join(f"{quote(start)}*) {_answering(answer)} ;;" for start, answer in answers.items())
+        log = quote(str(self._folder / "asked"))
         program = self._folder / name
-        program.write_text(_PROGRAM.format(python=sys.executable, folder=str(self._folder), name=name))
+        program.write_text(_PROGRAM.format(name=name, log=log, answers=cases))
         program.chmod(0o755)
-        (self._folder / f"{name}.json").write_text(json.dumps(answers))
 
     def run(self, script: Path, *arguments: str, cwd: Path, **environment: str) -> Ran:
         """Run a script with sh and with these variables beside PATH alone."""
@@ -70,3 +64,9 @@ class RecordedCli:
         return Ran(
             done.returncode, done.stdout, done.stderr, log.read_text().splitlines() if log.exists() else []
         )
+
+
+def _answering(answer: str | None) -> str:
+    if answer is None:
+        return "echo 'ERROR: recorded to fail' >&2; exit 1"
+    return f"printf '%s\\n' {quote(answer)}; exit 0"

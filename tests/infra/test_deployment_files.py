@@ -45,7 +45,7 @@ def test_every_parameter_is_set_by_a_variable_whose_default_is_the_templates_own
     declared = {name_of(node): node for node in tree.named_children if node.type == "parameter_declaration"}
     assert list(parameters) == list(declared)
     for name, (variable, default) in parameters.items():
-        written = declared[name].text.decode().partition(" = ")[2].strip("'")
+        written = declared[name].text.partition(" = ")[2].strip("'")
         if variable not in GIVEN_BY_AZD:
             assert variable.startswith("DEPLOY_"), name
             assert default == written, name
