@@ -66,7 +66,7 @@ def test_the_pipeline_hands_on_every_variable() -> None:
 
 def test_the_hooks_read_variables_that_there_are() -> None:
     known = {variable for variable, _ in _parameters().values()} | set(deployment("plain").outputs)
-    for script in (*(INFRA / "hooks").glob("*.sh"), INFRA / "promote.sh"):
+    for script in (*(INFRA / "hooks").glob("*.sh"), *INFRA.glob("*.sh")):
         read = set(re.findall(r"\b(?:DEPLOY|DEPLOYED|AZURE)_[A-Z_]+[A-Z]\b", script.read_text()))
         assert read - known <= {
             "AZURE_SUBSCRIPTION_ID", "DEPLOY_KEY_TRIES", "DEPLOY_KEY_PAUSE_S"

@@ -21,6 +21,7 @@ from aos.local.servicebus.certificate import server_context
 CHECK = INFRA / "hooks/preprovision.sh"
 PRINT = INFRA / "hooks/postdeploy.sh"
 PROMOTE = INFRA / "promote.sh"
+REGISTER = INFRA / "register-api.sh"
 REGIONS = "functionapp list-flexconsumption-locations"
 RUNTIMES = "functionapp list-flexconsumption-runtimes"
 PAIRED = "account list-locations"
@@ -33,7 +34,7 @@ def cli(tmp_path: Path) -> RecordedCli:
     return RecordedCli(tmp_path / "bin")
 
 
-@pytest.mark.parametrize("script", [CHECK, PRINT, PROMOTE], ids=lambda path: path.name)
+@pytest.mark.parametrize("script", [CHECK, PRINT, PROMOTE, REGISTER], ids=lambda path: path.name)
 def test_a_script_is_portable_and_can_be_run(script: Path) -> None:
     shellcheck = Path(sys.executable).with_name("shellcheck")
     checked = subprocess.run(
@@ -185,6 +186,53 @@ def test_tables_that_cannot_be_reached_do_not_fail_the_deployment(
     assert ran.code == 0
     assert "cannot be reached from here, or not yet" in ran.out
     assert "azd down removes it" in ran.out
+
+
+# The registration in the directory
+
+APP, OBJECT, HOLDER = (f"0b9c7a52-5d0e-4a53-9c58-3f1f6f0b9a0{number}" for number in (1, 2, 3))
+DIRECTORY = {
+    "ad app list": "",
+    "ad app create": APP,
+    "ad app show": OBJECT,
+    "rest --method patch": "",
+    "ad sp list": "",
+    "ad sp create": HOLDER,
+}
+
+
+def test_the_api_is_registered_with_its_roles_a_scope_and_who_roles_are_assigned_on(
+    cli: RecordedCli, tmp_path: Path
+) -> None:
+    cli.record("az", DIRECTORY)
+    cli.record("azd", {"env set": ""})
+    ran = cli.run(REGISTER, cwd=tmp_path)
+    assert ran.code == 0, ran.err
+    first, second = [
+        json.loads(line.partition("--body ")[2])
+        for line in re.findall(r"az rest --method patch (?:.|\n)*?(?=\naz|\Z)", "\n".join(ran.asked))
+    ]
+    assert first["identifierUris"] == [f"api://{APP}"]
+    assert first["appRoles"] == json.loads((INFRA / "app-roles.json").read_text())
+    assert first["api"] == json.loads((INFRA / "app-api.json").read_text())
+    (scope,) = first["api"]["oauth2PermissionScopes"]
+    (client,) = second["api"]["preAuthorizedApplications"]
+    assert client["delegatedPermissionIds"] == [scope["id"]]
+    assert ran.asked[-1] == f"azd env set DEPLOY_AUTH_AUDIENCE {APP}"
+    assert f"servicePrincipals/{HOLDER}/appRoleAssignedTo" in ran.out
+    assert f"--scope api://{APP}/.default" in ran.out
+
+
+def test_what_is_registered_already_is_not_registered_twice(cli: RecordedCli, tmp_path: Path) -> None:
+    there = {"ad app list": APP, "ad sp list": HOLDER, "ad app create": None, "ad sp create": None}
+    cli.record("az", DIRECTORY | there)
+    cli.record("azd", {"env set": ""})
+    ran = cli.run(REGISTER, "aos", cwd=tmp_path)
+    assert ran.code == 0, ran.err
+    cli.record("az", {"ad app list": f"{APP}\n{OBJECT}"})
+    ran = cli.run(REGISTER, "aos", cwd=tmp_path)
+    assert ran.code == 1
+    assert "More than one application is called 'aos'" in ran.err
 
 
 # Promotion of the standby

@@ -224,3 +224,8 @@ def test_the_roles_of_the_app_registration_are_those_that_the_api_asks_for() -> 
     roles = _roles_of_the_app()
     assert set(roles) == {principal.OPERATOR, principal.APPROVER, principal.VIEWER}
     assert len({role["id"] for role in roles.values()}) == len(roles)
+
+
+def test_what_people_consent_to_is_named_as_the_script_that_registers_it_names_it() -> None:
+    (scope,) = json.loads((INFRA / "app-api.json").read_text())["oauth2PermissionScopes"]
+    assert f"scope={scope['id']} # {scope['value']}" in (INFRA / "register-api.sh").read_text()
