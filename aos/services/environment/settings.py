@@ -37,6 +37,12 @@ def _endpoint(url: str) -> str:
     return url.rstrip("/")
 
 
+def _audience(text: str) -> str:
+    if not re.fullmatch(r"(api://)?[^\s/]\S*", text):
+        raise ValueError("must be an application's client id, or its api:// URI")
+    return text
+
+
 def _in_vault(kind: str) -> Callable[[str], str]:
     def check(identifier: str) -> str:
         if not re.fullmatch(_IN_VAULT.format(kind=kind), identifier):
@@ -48,6 +54,7 @@ def _in_vault(kind: str) -> Callable[[str], str]:
 
 Uuid = Annotated[str, AfterValidator(_uuid)]
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
+Audience = Annotated[str, AfterValidator(_audience)]
 VaultKey = Annotated[str, AfterValidator(_in_vault("keys"))]
 VaultSecret = Annotated[str, AfterValidator(_in_vault("secrets"))]
 Usd = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -95,7 +102,7 @@ class Settings(BaseSettings):
     """The Key Vault secret, without a version, that holds the model's key."""
     auth_tenant_id: Uuid | None = None
     """With ``auth_audience``, the Entra directory whose bearer tokens are taken beside API keys."""
-    auth_audience: str | None = None
+    auth_audience: Audience | None = None
     """The client id of the app registration, or its ``api://`` URI."""
     auth_authority: Endpoint = "https://login.microsoftonline.com"
     telemetry_connection: str | None = Field(

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from azure.servicebus import ServiceBusMessage, ServiceBusMessageBatch
 from azure.servicebus.aio import ServiceBusClient, ServiceBusSender
-from azure.servicebus.exceptions import MessageSizeExceededError, ServiceBusError
+from azure.servicebus.exceptions import MessageSizeExceededError
 
 from aos.kernel.errors import TooLarge, Unavailable
 from aos.services.observability.metrics import PUBLISHED
@@ -69,7 +69,7 @@ class QueueSender:
             except asyncio.CancelledError:
                 _finish(flight + self._waiting, Unavailable("the sender was closed", queue=self._queue))
                 raise
-            except Exception as error:  # noqa: BLE001 - a dead connection ends in any of them, in the SDK
+            except Exception as error:  # noqa: BLE001 - as in _disconnect
                 await self._disconnect()
                 _finish(
                     flight,
@@ -113,7 +113,7 @@ class QueueSender:
     async def _disconnect(self) -> None:
         client, self._client, self._sender = self._client, None, None
         if client is not None:
-            with contextlib.suppress(ServiceBusError, OSError):
+            with contextlib.suppress(Exception):  # a dead connection ends in any of them, in the SDK
                 await client.close()
 
     async def close(self) -> None:

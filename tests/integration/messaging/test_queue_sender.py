@@ -120,3 +120,21 @@ async def test_a_sender_whose_connection_broke_connects_again(broker: Broker) ->
         await sender.close()
         await receiver.close()
         await again.close()
+
+
+async def test_a_connection_that_cannot_even_be_closed_hangs_nobody(broker: Broker) -> None:
+    """What the SDK's client raises at its end is not always an error of Service Bus."""
+
+    class Dead(ServiceBusClient):
+        async def close(self) -> None:
+            raise RuntimeError("Event loop is closed")
+
+    await broker.close()
+    sender = QueueSender(
+        lambda: Dead.from_connection_string(broker.connection_string, retry_total=0), AGENT_STEPS
+    )
+    async with asyncio.timeout(60):
+        for number in range(2):
+            with pytest.raises(Unavailable, match=AGENT_STEPS):
+                await sender.send("in vain", str(number))
+        await sender.close()
