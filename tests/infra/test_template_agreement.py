@@ -26,8 +26,11 @@ from facts import (
 from aos.functions.standby import STOPPED, check_triggers
 from aos.kernel.errors import InvalidSetting
 from aos.services.auth import principal
+from aos.services.backends import open_queue
+from aos.services.environment.identity import open_credential
 from aos.services.environment.settings import load_settings
 from aos.services.storage import layout
+from aos.services.system import open_system
 
 SITE = "br/public:avm/res/web/site"
 
@@ -134,16 +137,33 @@ def test_whatever_the_templates_stop_naming_is_noticed(app: Facts, tmp_path: Pat
     assert len(tried) > 60
 
 
+class NobodyIsAsked:
+    """The durable engine, which a start does not speak to."""
+
+    async def start(self, run: str) -> None:
+        raise AssertionError(run)
+
+    async def raise_event(self, instance: str, name: str, data: object) -> None:
+        raise AssertionError(instance)
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_app_starts_with_the_settings_that_it_is_given(
+async def test_the_app_starts_with_the_settings_that_it_is_given(
     kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    """With all its services; none of them is connected to before it is used."""
     monkeypatch.chdir(tmp_path)
     for site in deployment(kind).of(SITE):
         with monkeypatch.context() as environment:
             for name, value in app_settings(site).items():
                 environment.setenv(name, value)
             settings = load_settings()
+            credential = open_credential(settings)
+            assert credential is not None
+            queue = open_queue(settings, credential)
+            async with open_system(settings, NobodyIsAsked(), queue, credential=credential).storage:
+                check_triggers(settings)
+        assert list(tmp_path.iterdir()) == [], "instances share no folder"
         assert settings.storage == "azure"
         assert settings.read_only is ("aos-standby" in site.params["tags"].values()) ^ (kind == "promoted")
 
