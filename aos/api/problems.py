@@ -112,13 +112,16 @@ def aos_problem(request: Request | Scope, error: AosError) -> Response:
 
 
 def _challenge(request: Request | Scope, status: HTTPStatus) -> dict[str, str] | None:
-    """What RFC 6750 has beside a refusal; who brought nothing is told of no error."""
+    """What RFC 6750 has beside a refusal; who brought nothing, or another scheme, is told of no error."""
     realm = 'Bearer realm="aos"'
     if status is HTTPStatus.FORBIDDEN:
         return {"WWW-Authenticate": f'{realm}, error="insufficient_scope"'}
     if status is not HTTPStatus.UNAUTHORIZED:
         return None
-    brought = any(name == b"authorization" for name, _ in request["headers"])
+    brought = any(
+        name == b"authorization" and value.lower().startswith(b"bearer ")
+        for name, value in request["headers"]
+    )
     return {"WWW-Authenticate": f'{realm}, error="invalid_token"' if brought else realm}
 
 

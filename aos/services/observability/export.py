@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import os
+import platform
 import sys
 import threading
 import time
@@ -34,7 +36,13 @@ def start_export(settings: Settings, credential: Credential | None) -> None:
     """Give OpenTelemetry its providers, which send until the process ends."""
     spans, measurements = _exporters(settings, credential)
     resource = Resource.create(
-        {"service.name": SERVICE, "service.version": __version__, "aos.tenant": settings.tenant}
+        {
+            "service.name": SERVICE,
+            "service.version": __version__,
+            # Two processes must never count as one.
+            "service.instance.id": f"{platform.node()}.{os.getpid()}",
+            "aos.tenant": settings.tenant,
+        }
     )
     # Every span is made, also those of a caller that is not sampled: that one failed is seen at its end.
     tracing = TracerProvider(resource=resource, sampler=ALWAYS_ON, shutdown_on_exit=False)

@@ -132,6 +132,7 @@ async def test_a_key_in_another_scheme_is_no_key(api: Api, scheme: str):
     response = await api.as_(None).get("/api/runs", headers=headers)
     assert response.status_code == 401
     assert problem_of(response)["code"] == "unauthenticated"
+    assert response.headers["www-authenticate"] == CHALLENGE[False, 401]
 
 
 async def test_an_unauthorised_caller_is_refused_before_the_body_is_read(api: Api):
