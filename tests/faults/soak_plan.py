@@ -90,7 +90,7 @@ KINDS: dict[str, tuple[int, Callable[[random.Random, int], Any]]] = {
     "chain": (3, lambda chance, _: chance.randint(2, 6)),
     "fan": (2, lambda chance, _: chance.choice((chance.randint(2, 12), 60))),
     "family": (1, lambda chance, _: chance.randint(2, 3)),
-    "outsourced": (2, lambda chance, _: chance.randint(2, 4)),
+    "outsourced": (3, lambda chance, _: chance.randint(2, 4)),
     "counts": (2, lambda chance, number: {"key": counter_of(number), "times": chance.randint(2, 5)}),
     "transfer": (4, transfer_of),
     "deposit": (4, deposit_of),
@@ -124,10 +124,14 @@ FAULTS: dict[str, Callable[[random.Random], dict[str, float]]] = {
     "clock forward": lambda chance: {"degree": chance.uniform(CLOCK_S[1] / 2, CLOCK_S[1])},
     "clock back": lambda chance: {"degree": chance.uniform(CLOCK_S[0], CLOCK_S[1] / 2)},
 }
-_TWICE = ("kill host", "kill worker")
 """The faults: each comes once in every round, or twice, the rounds in random order. What is killed goes while
 writes are slow to that degree, and what is dropped while answers are late, so that much is under way. A host
 or a worker may be killed again so many seconds later, while the new one starts or takes up what was left."""
+_TWICE = ("kill host", "kill worker")
+# After these the hub or the broker takes up all that is on disk. They end before the others do: they would
+# hide what is lost from memory alone.
+_HEALING = ("kill host", "failed writes")
+_HEALED_UNTIL = 0.7  # of the time
 
 
 def counter_of(number: int) -> str:
@@ -152,7 +156,7 @@ def _faults(chance: random.Random, seconds: float) -> list[Fault]:
     kinds = [*FAULTS, *_TWICE]
     while at_s < seconds:
         for kind in chance.sample(kinds, len(kinds)):
-            if at_s < seconds:
+            if at_s < seconds and not (kind in _HEALING and at_s > seconds * _HEALED_UNTIL):
                 faults.append(Fault(at_s, kind, **FAULTS[kind](chance)))
             at_s += chance.uniform(*_FAULT_EVERY_S)
     return faults
