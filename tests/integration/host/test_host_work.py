@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,15 @@ def start(host: HostProcess, name: str, given: Any = None, **query: str) -> str:
     answer = host.http.post(f"/start/{name}", content=json.dumps(given), params=query)
     assert answer.status_code == 200, answer.text
     return str(answer.json()["id"])
+
+
+def start_crashing(host: HostProcess, name: str, given: Any = None) -> str:
+    """Start what ends its worker; the request that starts it may die with that."""
+    instance_id = uuid.uuid4().hex
+    answer = host.http.post(f"/start/{name}", content=json.dumps(given), params={"id": instance_id})
+    assert answer.status_code in (200, 502), answer.text
+    host.wait_for_trace(f"crash {instance_id}", 2)
+    return instance_id
 
 
 def result(host: HostProcess, instance_id: str) -> dict[str, Any]:
@@ -85,9 +95,8 @@ def test_what_fails_an_orchestration_or_an_operation_is_told(work: HostProcess) 
 
 def begins(host: HostProcess, count: int, crash: int = -1) -> int:
     """How often an orchestration of so many steps is run from its beginning; one may end the worker."""
-    instance_id = start(host, "stepping", [count, crash])
-    if crash >= 0:
-        host.wait_for_trace(f"crash {instance_id}", 2)  # a request that waits would die with the worker
+    begin = start if crash < 0 else start_crashing
+    instance_id = begin(host, "stepping", [count, crash])
     assert result(host, instance_id)["output"] == str(count * (count - 1) // 2)
     return host.trace.count(f"begins {instance_id}")
 
@@ -134,8 +143,7 @@ def test_an_entity_keeps_its_state_from_call_to_call(work: HostProcess) -> None:
 
 def test_an_activity_whose_worker_is_killed_runs_again_in_the_next(work: HostProcess) -> None:
     pid = work.status()["workerPid"]
-    instance_id = start(work, "crashing")
-    work.wait_for_trace(f"crash {instance_id}", 2)
+    instance_id = start_crashing(work, "crashing")
     assert result(work, instance_id)["output"] == "2"
     assert f"the worker (pid {pid}) was killed by signal 9; restarting it" in work.log
     assert work.status()["workerPid"] != pid
