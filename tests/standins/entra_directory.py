@@ -156,6 +156,7 @@ def faults(directory: Directory, role: str) -> dict[str, str]:
         "an ID token": directory.token(role, azp=None, scp=None),
         "an ID token that names its client": directory.token(role, scp=None),
         "expiry that is no number": directory.token(role, exp="never"),
+        "expiry that is no time": directory.token(role, exp=float("nan")),
         "not a token": "a.b.c",
         "endless": directory.token(role, padding="x" * 40_000),
     }

@@ -9,6 +9,7 @@ Roles are the app roles that the directory assigned, under AOS's own names (``op
 
 from __future__ import annotations
 
+import math
 import re
 import ssl
 import uuid
@@ -128,15 +129,18 @@ class EntraTokens:
 
     def _check_times(self, claims: Mapping[str, Any]) -> None:
         expires, begins = claims["exp"], claims["nbf"]
-        if not all(
-            isinstance(each, int | float) and not isinstance(each, bool) for each in (expires, begins)
-        ):
+        if not (_is_time(expires) and _is_time(begins)):
             raise _refused("it is malformed")
         now = self._clock()
         if now >= expires + SKEW_S:
             raise _refused("it has expired")
         if now < begins - SKEW_S:
             raise _refused("it is not valid yet")
+
+
+def _is_time(value: Any) -> bool:
+    """Whether it is a number of seconds; NaN would never be over."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _refused(why: str) -> Unauthenticated:
