@@ -8,6 +8,7 @@ import azure.functions as func
 
 from aos.functions.activities import TENANT_BUDGET
 from aos.functions.process import engine, system
+from aos.services.observability.metrics import RUNG_AGAIN, SWEEPS
 
 _LOG = logging.getLogger(__name__)
 UNANSWERED_S = 20.0
@@ -24,6 +25,8 @@ async def ring_again(timer: func.TimerRequest, client: str) -> None:
     del timer
     engine().attach(client)
     rung = await system().doorbells.ring_again(UNANSWERED_S)
+    SWEEPS.add(1)
+    RUNG_AGAIN.add(rung)
     if rung:
         _LOG.info("rang %d doorbells again", rung)
 

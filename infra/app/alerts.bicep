@@ -1,4 +1,4 @@
-// Alerts on what the app itself tells. docs/operations.md says what each one means and what to do.
+// Alerts on what the app itself tells, in its own metrics. docs/operations.md says what each one means and what to do.
 
 param token string
 param location string
@@ -22,7 +22,7 @@ var rules = [
     name: 'orchestration-backlog'
     description: 'Doorbells are rung again: orchestrations do not answer within 20 s.'
     severity: 2
-    query: 'traces | where message contains "doorbells again" | summarize amount = count()'
+    query: 'customMetrics | where name == "doorbells.rung_again.count" | summarize amount = sum(valueSum)'
     operator: 'GreaterThan'
     threshold: 10
   }
@@ -30,15 +30,16 @@ var rules = [
     name: 'server-errors'
     description: 'Requests were answered with 5xx.'
     severity: 2
-    query: 'requests | where toint(resultCode) between (500 .. 599) | summarize amount = count()'
+    // The host tells of each request, and so does the app: in one operation.
+    query: 'requests | where toint(resultCode) between (500 .. 599) | summarize amount = dcount(operation_Id)'
     operator: 'GreaterThan'
     threshold: 5
   }
   {
     name: 'silence'
-    description: 'The sweep that runs every 20 s has not run: the app is down.'
+    description: 'The sweep that runs every 20 s has not told of itself: the app is down.'
     severity: 1
-    query: 'requests | where name contains "ring_again" | summarize amount = count()'
+    query: 'customMetrics | where name == "sweeps.count" | summarize amount = count()'
     operator: 'LessThan'
     threshold: 1
   }

@@ -199,7 +199,7 @@ def test_the_queries_of_alerts_name_what_the_app_says() -> None:
         for rule in rules
         for name in re.findall(r'"([^"]+)"', rule.params["criterias"]["allOf"][0]["query"])
     }
-    assert names == {"doorbells again", "failed", "ring_again", "runs.ended.count"}
+    assert names == {"doorbells.rung_again.count", "failed", "runs.ended.count", "sweeps.count"}
     assert [name for name in names if name not in sources] == []
 
 

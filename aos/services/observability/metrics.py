@@ -21,4 +21,8 @@ CONSUMED = _meter.create_counter("messages.consumed.count", "{message}", "Messag
 MESSAGE_LATENCY = _meter.create_histogram(
     "messages.latency", "s", "From a message's place in its queue to the function that takes it"
 )
+SWEEPS = _meter.create_counter("sweeps.count", "{sweep}", "Looks for doorbells that nobody answered")
+RUNG_AGAIN = _meter.create_counter(
+    "doorbells.rung_again.count", "{doorbell}", "Doorbells that nobody had answered in time"
+)
 RUNS_ENDED = _meter.create_counter("runs.ended.count", "{run}", "Runs that ended, by status")

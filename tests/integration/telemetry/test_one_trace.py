@@ -30,6 +30,7 @@ METRICS = {
     "messages.consumed.count",
     "messages.latency",
     "runs.ended.count",
+    "sweeps.count",
 }
 OF_A_RUN = {"aos.run", "aos.step", "gen_ai.conversation.id", "url.path", "messaging.message.id"}
 """What has a value of its own for each run: the dimension of a trace, never of a metric."""
