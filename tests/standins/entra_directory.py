@@ -157,6 +157,7 @@ def faults(directory: Directory, role: str) -> dict[str, str]:
         "an ID token that names its client": directory.token(role, scp=None),
         "expiry that is no number": directory.token(role, exp="never"),
         "expiry that is no time": directory.token(role, exp=float("nan")),
+        "expiry at the end of days": directory.token(role, exp=10**400),
         "not a token": "a.b.c",
         "endless": directory.token(role, padding="x" * 40_000),
     }

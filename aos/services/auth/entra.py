@@ -9,7 +9,6 @@ Roles are the app roles that the directory assigned, under AOS's own names (``op
 
 from __future__ import annotations
 
-import math
 import re
 import ssl
 import uuid
@@ -27,6 +26,7 @@ PUBLIC_CLOUD = "https://login.microsoftonline.com"
 SKEW_S = 60.0
 """How far the clocks of the issuer and of this machine may be apart."""
 _ALGORITHM = "RS256"
+_LAST_S = 2**53
 _MOST_CHARACTERS = 32 * 1024
 _REQUIRED = ["exp", "nbf", "iss", "aud", "tid", "oid"]
 _CHINA = ("https://login.partner.microsoftonline.cn", "https://sts.chinacloudapi.cn")
@@ -60,7 +60,7 @@ class EntraTokens:
         self._directory = directory
         self._audiences = {audience, f"api://{audience}"}
         version_2, version_1 = ISSUERS.get(authority, (authority, authority))
-        self._issuers = {f"{version_2}/{directory}/v2.0", f"{version_1}/{directory}/"}
+        self._issuers = (f"{version_2}/{directory}/v2.0", f"{version_1}/{directory}/")
         self._tenant = tenant
         self._clock = clock
         self._keys = SigningKeys(f"{authority}/{directory}/discovery/v2.0/keys", clock=clock, tls=tls)
@@ -139,8 +139,8 @@ class EntraTokens:
 
 
 def _is_time(value: Any) -> bool:
-    """Whether it is a number of seconds; NaN would never be over."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether it is a number of seconds that can come; NaN would never be over."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LAST_S
 
 
 def _refused(why: str) -> Unauthenticated:
