@@ -28,7 +28,7 @@ from aos.services.observability.logs import quiet_exporters
 from aos.services.observability.sampling import KeepErrors, WithoutQueries
 
 SERVICE = "aos"
-END_S = 5.0
+END_S = 3.0
 """How long a process that ends waits for what is still to be sent."""
 
 
