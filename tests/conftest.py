@@ -10,5 +10,6 @@ settings.register_profile("aos", settings.get_profile(settings.get_current_profi
 settings.load_profile("aos")
 
 # A shell starts what it runs in the background deaf to Ctrl-C, and what that starts inherits it.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+_in_main = threading.current_thread() is threading.main_thread()
+if _in_main and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
