@@ -54,6 +54,16 @@ _STATUS: Mapping[type[AosError], HTTPStatus] = {
     errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.ReadOnly: HTTPStatus.SERVICE_UNAVAILABLE,
 }
+_CHALLENGED = {
+    "headers": {
+        "WWW-Authenticate": {
+            "description": "As RFC 6750 has it: `invalid_token` for a key or token that opens nothing,"
+            " `insufficient_scope` for one without the role",
+            "schema": {"type": "string"},
+        }
+    }
+}
+_HEADERS = {HTTPStatus.UNAUTHORIZED: _CHALLENGED, HTTPStatus.FORBIDDEN: _CHALLENGED}
 _STANDARD = frozenset({"type", "title", "status", "detail", "instance", "code"})
 _CODES = {
     HTTPStatus.NOT_FOUND: errors.NotFound.code,
@@ -223,6 +233,6 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the part of an operation's description that says which problems it may answer with."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {
-        status: {"description": HTTPStatus(status).phrase, "content": content}
+        status: {"description": HTTPStatus(status).phrase, "content": content, **_HEADERS.get(status, {})}
         for status in sorted({*statuses, HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.SERVICE_UNAVAILABLE})
     }
