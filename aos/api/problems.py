@@ -63,7 +63,10 @@ _CHALLENGED = {
         }
     }
 }
-_HEADERS = {HTTPStatus.UNAUTHORIZED: _CHALLENGED, HTTPStatus.FORBIDDEN: _CHALLENGED}
+_HEADERS: Mapping[int, dict[str, Any]] = {
+    HTTPStatus.UNAUTHORIZED: _CHALLENGED,
+    HTTPStatus.FORBIDDEN: _CHALLENGED,
+}
 _STANDARD = frozenset({"type", "title", "status", "detail", "instance", "code"})
 _CODES = {
     HTTPStatus.NOT_FOUND: errors.NotFound.code,
