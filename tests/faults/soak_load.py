@@ -82,7 +82,7 @@ class Bus:
                 try:
                     async with asyncio.timeout(5):
                         await each.close()
-                except Exception:  # noqa: BLE001, S112 - it is dead, in whatever way
+                except Exception:  # noqa: BLE001 - it is dead, in whatever way
                     continue
 
 

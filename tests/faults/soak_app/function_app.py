@@ -2,7 +2,8 @@
 
 Activities write each execution into the ledger with its input and a token of its own, and give the
 token back: what a later step was given shows whose result the hub kept. Entities keep the ids of all
-operations that they carried out, and how often.
+operations that they carried out, and how often. A charge must not happen twice, however often its activity
+runs: AOS's effect ledger guards it.
 """
 
 import asyncio
