@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import Callable, Iterable
 from functools import partial
 
@@ -21,7 +22,6 @@ from aos.local.host.durableresults import (
     line,
     parse,
 )
-from aos.local.host.frames import Kind
 from aos.local.host.functions import Function, Trigger
 from aos.local.host.process import WorkerProcess
 from aos.local.host.supervisor import Supervisor, Work
@@ -32,6 +32,7 @@ from aos.local.taskhub.records import Activity, Entity, Instance
 from aos.local.taskhub.workitems import batch_request, next_turn_request, turn_request
 
 _WORKER = "aos-local-host"
+_AT_A_STRETCH = 16  # pieces of work begun before anything else has its turn: the workers' answers, above all
 
 
 class DurablePump:
@@ -79,10 +80,13 @@ class DurablePump:
             maxConcurrentEntityWorkItems=self._settings.entities,
             worker_instance_id=_WORKER,
         )
+        begun = itertools.count(1)
         async with contextlib.aclosing(self._hub.leases(request)) as leases:  # gives back what is leased
             async for lease in leases:
                 if lease is not None and not self._paused:
                     self._begin(lease)
+                    if next(begun) % _AT_A_STRETCH == 0:
+                        await asyncio.sleep(0)
                     await self._supervisor.ready()
 
     def _filters(self) -> pb.WorkItemFilters:
@@ -128,8 +132,7 @@ class DurablePump:
         else:
             after, body = None, turn_request(lease, instance)
         head = {"instance": instance.id, "after": after, "token": lease.token if keeps else None}
-        frame = Kind.TURN if function.takes_turns else Kind.INVOKE
-        work = Work("orchestrator", function, body, head, instance.id, frame)
+        work = Work("orchestrator", function, body, head, instance.id)
         self._supervisor.begin(worker, work, partial(self._turn_ended, lease, instance, worker))
 
     def _orchestrator(self, instance: Instance) -> Function | Failure | None:
@@ -208,8 +211,7 @@ class DurablePump:
         if isinstance(function, Failure):
             ended(Result(failure=function))
             return
-        frame = Kind.TURN if function.takes_turns else Kind.INVOKE
-        self._run(lease, Work("entity", function, (body,), note=entity.id, frame=frame), ended)
+        self._run(lease, Work("entity", function, (body,), note=entity.id), ended)
 
     def _batch_ended(self, lease: Lease, encoded: bytes, result: Result) -> None:
         response = pb.EntityBatchResult()

@@ -1,8 +1,9 @@
-"""The framed protocol between host and worker: many invocations over one socket.
+"""The framed protocol between host and worker: many invocations over two sockets.
 
-A frame is a header (`!IBI`: length of the payload, kind, stream) and a payload. An invocation is
-one stream, numbered by the host. Stream 0 carries what belongs to no invocation. Payloads are raw
-bytes (`BODY`), JSON, or JSON followed by raw bytes (`pack`): nothing that could run code.
+One socket is the worker's event loop's. The other, the lane, is for functions that run on threads: those
+read and answer it themselves. A frame is a header (`!IBI`: length of the payload, kind, stream) and a
+payload. An invocation is one stream, numbered by the host. Stream 0 carries what belongs to no invocation.
+Payloads are raw bytes (`BODY`), JSON, or JSON followed by raw bytes (`pack`): nothing that could run code.
 """
 
 import asyncio
@@ -61,13 +62,40 @@ def unpack(payload: bytes) -> tuple[dict[str, Any], bytes]:
     return cast("dict[str, Any]", _decode(payload[_LENGTH.size : end].decode())), payload[end:]
 
 
+def frame(kind: Kind, stream: int, payload: bytes = b"") -> bytes:
+    """One frame, as it is sent."""
+    return _HEADER.pack(len(payload), kind, stream) + payload
+
+
+class Cutter:
+    """Cuts complete frames off a stream of bytes."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[tuple[Kind, int, bytes]]:
+        """Kind, stream and payload of each frame that these bytes complete."""
+        buffer, frames, start = self._buffer, [], 0
+        buffer += data
+        while len(buffer) - start >= _HEADER.size:
+            length, kind, stream = _HEADER.unpack_from(buffer, start)
+            end = start + _HEADER.size + length
+            if len(buffer) < end:
+                break
+            frames.append((Kind(kind), stream, bytes(memoryview(buffer)[start + _HEADER.size : end])))
+            start = end
+        if start:
+            del buffer[:start]
+        return frames
+
+
 class Channel(asyncio.Protocol):
     """One end of the socket: calls `on_frame(kind, stream, payload)` and `on_lost()`."""
 
     def __init__(self, on_frame: Callable[[Kind, int, bytes], None], on_lost: Callable[[], None]) -> None:
         self._on_frame = on_frame
         self._on_lost = on_lost
-        self._buffer = bytearray()
+        self._cutter = Cutter()
         self._transport: asyncio.WriteTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -80,25 +108,14 @@ class Channel(asyncio.Protocol):
         self._on_lost()
 
     def data_received(self, data: bytes) -> None:
-        """Cut complete frames off the stream of bytes."""
-        buffer = self._buffer
-        buffer += data
-        start = 0
-        while len(buffer) - start >= _HEADER.size:
-            length, kind, stream = _HEADER.unpack_from(buffer, start)
-            end = start + _HEADER.size + length
-            if len(buffer) < end:
-                break
-            payload = bytes(memoryview(buffer)[start + _HEADER.size : end])
-            start = end
-            self._on_frame(Kind(kind), stream, payload)
-        if start:
-            del buffer[:start]
+        """Pass complete frames on."""
+        for kind, stream, payload in self._cutter.feed(data):
+            self._on_frame(kind, stream, payload)
 
     def send(self, kind: Kind, stream: int, payload: bytes = b"") -> None:
         """Write one frame. After the connection was lost it goes nowhere; `on_lost` has said so."""
         if self._transport is not None:
-            self._transport.write(_HEADER.pack(len(payload), kind, stream) + payload)
+            self._transport.write(frame(kind, stream, payload))
 
     def close(self) -> None:
         """Close this end."""

@@ -31,7 +31,8 @@ _OTHER_BINDINGS = {("durableclient", "in"), ("http", "out"), _BUS_OUTPUT}
 class Function:
     """One function: its trigger's properties (settings substituted), and what else it is bound to.
 
-    One that `takes_turns` is an orchestrator or entity to which a worker can be sent turns as they are.
+    One that `takes_turns` is an orchestrator or entity to which a worker can be sent turns as they are; the
+    `lane` is for those and for others that run on a thread from the first to the last.
     `trigger` is `None` for a kind that this host does not have; then the function is disabled.
     `sdk_types` says that it takes messages as the SDK's own type, `settles` that it settles them itself.
     """
@@ -46,6 +47,7 @@ class Function:
     sdk_types: bool = False
     settles: bool = False
     takes_turns: bool = False
+    lane: bool = False
 
     @property
     def durable_name(self) -> str:
@@ -154,6 +156,7 @@ def _function(entry: Mapping[str, Any], settings: Mapping[str, str], *, disabled
         sdk_types=bool(entry.get("deferred")),
         settles=bool(entry.get("settlement")) and not disabled,
         takes_turns=bool(entry.get("turns")),
+        lane=bool(entry.get("lane")),
     )
 
 

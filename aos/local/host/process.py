@@ -48,6 +48,7 @@ class WorkerProcess:
         self._sending: set[asyncio.Task[None]] = set()
         self._console = console
         self._channel = Channel(self._on_frame, self._on_lost)
+        self._lane = Channel(self._on_frame, self._on_lost)
         self._calls: dict[int, Call] = {}
         self._streams = itertools.count(1)
         self._process: asyncio.subprocess.Process | None = None
@@ -83,13 +84,14 @@ class WorkerProcess:
 
     async def start(self, python: str, environment: Mapping[str, str], hello: dict[str, Any]) -> None:
         """Start the process and let it load the app; `AppError` says why it cannot."""
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        with theirs:
+        (ours, theirs), (our_lane, their_lane) = socket.socketpair(), socket.socketpair()
+        for sock in (ours, our_lane):
+            sock.setblocking(False)
+        with theirs, their_lane:
             self._process = await asyncio.create_subprocess_exec(
                 # -P: the app's folder must not stand before this package while the worker is imported.
-                python, "-u", "-P", "-c", _MAIN, str(theirs.fileno()),
-                pass_fds=[theirs.fileno()], env=dict(environment), cwd=hello["app"],
+                python, "-u", "-P", "-c", _MAIN, str(theirs.fileno()), str(their_lane.fileno()),
+                pass_fds=[theirs.fileno(), their_lane.fileno()], env=dict(environment), cwd=hello["app"],
                 stdin=subprocess.PIPE,  # never written to: it closes when this process dies
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                 limit=_LINE_LIMIT,
@@ -101,7 +103,9 @@ class WorkerProcess:
             if stream is not None
         ]
         self._watch = asyncio.create_task(self._notice_end(self._process))
-        await asyncio.get_running_loop().create_connection(lambda: self._channel, sock=ours)
+        loop = asyncio.get_running_loop()
+        await loop.create_connection(lambda: self._channel, sock=ours)
+        await loop.create_connection(lambda: self._lane, sock=our_lane)
         self._channel.send(Kind.HELLO, 0, pack(hello))
         try:
             async with asyncio.timeout(_LOAD_TIMEOUT_S):
@@ -109,16 +113,22 @@ class WorkerProcess:
         except TimeoutError as error:
             raise AppError(f"the app was not loaded within {_LOAD_TIMEOUT_S:.0f} s") from error
 
-    def invoke(self, frame: Kind, head: dict[str, Any], body: Sequence[bytes]) -> Call:
-        """Begin an invocation with a trigger's data, an INVOKE or a TURN."""
+    def invoke(self, head: dict[str, Any], body: Sequence[bytes]) -> Call:
+        """Begin an invocation with a trigger's data."""
         call = Call(self._channel, next(self._streams))
-        self._begin(call, frame, pack(head, *body))
+        self._begin(call, self._channel, Kind.INVOKE, pack(head, *body))
+        return call
+
+    def invoke_on_lane(self, frame: Kind, head: dict[str, Any], body: Sequence[bytes]) -> Call:
+        """Begin an invocation that is for the lane, an INVOKE or a TURN."""
+        call = Call(self._channel, next(self._streams))
+        self._begin(call, self._lane, frame, pack(head, *body))
         return call
 
     def request(self, head: dict[str, Any]) -> HttpCall:
         """Begin an HTTP invocation."""
         call = HttpCall(self._channel, next(self._streams))
-        self._begin(call, Kind.REQUEST, pack(head))
+        self._begin(call, self._channel, Kind.REQUEST, pack(head))
         return call
 
     async def stop(self) -> None:
@@ -152,7 +162,8 @@ class WorkerProcess:
         """The socket tells of the end, unless a process that the app started holds it open too."""
         await process.wait()
         await asyncio.wait([self.lost], timeout=_COLLECT_S)
-        self._channel.close()
+        for channel in (self._channel, self._lane):
+            channel.close()
 
     async def _collect(self) -> None:
         """Take the last lines; a process that the app left behind may keep the pipes open for ever."""
@@ -163,11 +174,11 @@ class WorkerProcess:
         if self._watch is not None:
             await self._watch
 
-    def _begin(self, call: Call, frame: Kind, payload: bytes) -> None:
+    def _begin(self, call: Call, channel: Channel, frame: Kind, payload: bytes) -> None:
         if self.lost.done():
             raise WorkerLostError
         self._calls[call.stream] = call
-        self._channel.send(frame, call.stream, payload)
+        channel.send(frame, call.stream, payload)
 
     def _on_frame(self, kind: Kind, stream: int, payload: bytes) -> None:
         if kind is Kind.RESULT:

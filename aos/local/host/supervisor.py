@@ -35,7 +35,6 @@ class Work:
     body: Sequence[bytes]
     head: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
-    frame: Kind = Kind.INVOKE
 
 
 class Supervisor:
@@ -159,7 +158,11 @@ class Supervisor:
         """Run something on this worker; `ended` gets the result, None when the worker died under it."""
         invocation_id = new_invocation_id()
         head = {**work.head, "function": work.function.function_id, "id": invocation_id}
-        call = worker.invoke(work.frame, head, work.body)
+        if work.function.lane:
+            frame = Kind.TURN if work.function.takes_turns else Kind.INVOKE
+            call = worker.invoke_on_lane(frame, head, work.body)
+        else:
+            call = worker.invoke(head, work.body)
         self._watch(Run(work.kind, work.function.name, invocation_id, work.note, worker, call), ended)
 
     @contextlib.asynccontextmanager

@@ -2,10 +2,10 @@
 
 import asyncio
 import contextvars
-from collections.abc import Callable
+import sys
+from collections.abc import MutableMapping
 from typing import Any
 
-from aos.local.host.frames import pack
 from aos.local.host.worker.failures import FunctionExitedError, failure_from, forget
 from aos.local.host.worker.invoking import Function, returned_data
 from aos.local.host.worker.runtime import (
@@ -24,32 +24,27 @@ type Outcome = tuple[dict[str, Any], bytes]
 
 
 class Job:
-    """One invocation; `finish` is given the payload of its result, once."""
+    """One invocation; while it runs, `running` tells the function's name by the invocation's id."""
 
-    def __init__(self, invocation_id: str, finish: Callable[[str, bytes], None]) -> None:
+    def __init__(self, invocation_id: str, name: str, running: MutableMapping[str, str]) -> None:
         self.id = invocation_id
-        self._finish = finish
-        self._begun = self._given_up = False
-        self._outcome: Outcome = {}, b""
+        self.begun = False
+        self._name = name
+        self._running = running
 
-    def run(self) -> None:
-        """Run the function; what it raises becomes its outcome."""
-        if self._given_up:
-            return
-        self._begun = True
-        self._outcome = contextvars.Context().run(self._run)
+    def run(self) -> Outcome:
+        """Run the function; what it raises is its outcome."""
+        self.begun = True
+        self._running[self.id] = self._name
+        outcome = contextvars.Context().run(self._run)
+        sys.stdout.flush()
+        self._running.pop(self.id, None)
+        return outcome
 
-    def end(self) -> None:
-        """Send the outcome, unless the invocation was given up."""
-        if not self._given_up:
-            self._finish(self.id, pack(*self._outcome))
-
-    def cancel(self) -> None:
-        """Give it up: one that has begun cannot be stopped, and nobody hears of its outcome."""
-        if not self._given_up:
-            self._given_up = True
-            failure = failure_from(self.id, asyncio.CancelledError())
-            self._finish(self.id, pack({"ok": False, "stopped": not self._begun, **failure}))
+    def given_up(self) -> Outcome:
+        """The outcome of one that is not waited for any longer; one that has begun cannot be stopped."""
+        failure = failure_from(self.id, asyncio.CancelledError())
+        return {"ok": False, "stopped": not self.begun, **failure}, b""
 
     def _run(self) -> Outcome:
         invocation_id_cv.set(self.id)
@@ -74,9 +69,9 @@ class Call(Job):
     """A call of a function that is `simple`, through the parts of the worker library."""
 
     def __init__(
-        self, invocation_id: str, finish: Callable[[str, bytes], None], function: Function, body: bytes
+        self, invocation_id: str, function: Function, running: MutableMapping[str, str], body: bytes
     ) -> None:
-        super().__init__(invocation_id, finish)
+        super().__init__(invocation_id, function.name, running)
         self._function = function
         self._body = body
 

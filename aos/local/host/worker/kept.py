@@ -1,5 +1,6 @@
 """Orchestrations that are kept alive between their turns, bounded in number, size and time."""
 
+import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -22,9 +23,10 @@ class Entry:
 
 
 class Kept:
-    """By instance id; the one kept for longest goes first."""
+    """By instance id; the one kept for longest goes first. Any thread may take and keep."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._kept: OrderedDict[str, Entry] = OrderedDict()
         self._size = 0
 
@@ -33,18 +35,23 @@ class Kept:
 
         Whatever else is kept of the instance is let go.
         """
-        kept = self._kept.pop(instance, None)
-        if kept is None:
-            return None
-        self._size -= kept.size
-        return kept if kept.after == after else None
+        with self._lock:
+            kept = self._drop(instance)
+        return kept if kept is not None and kept.after == after else None
 
     def keep(self, instance: str, after: str, alive: Alive, size: int) -> None:
         """Keep it for the turn that goes on from this one."""
-        self.take(instance, None)
-        self._kept[instance] = Entry(alive, after, size, time.monotonic())
-        self._size += size
-        self._let_go()
+        with self._lock:
+            self._drop(instance)
+            self._kept[instance] = Entry(alive, after, size, time.monotonic())
+            self._size += size
+            self._let_go()
+
+    def _drop(self, instance: str) -> Entry | None:
+        kept = self._kept.pop(instance, None)
+        if kept is not None:
+            self._size -= kept.size
+        return kept
 
     def _let_go(self) -> None:
         oldest = time.monotonic() - _IDLE_S

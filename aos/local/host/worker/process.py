@@ -1,15 +1,15 @@
 """The worker's main loop: frames in, functions run, frames out. It ends when the host does."""
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
 import sys
 import threading
 from collections.abc import Coroutine
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import uvloop
 
@@ -19,11 +19,11 @@ from aos.local.host.worker import logs
 from aos.local.host.worker.failures import failure_from, record_failures
 from aos.local.host.worker.invoking import Function, Invocation, Invoker
 from aos.local.host.worker.jobs import Call, Job
+from aos.local.host.worker.lane import Lane
 from aos.local.host.worker.loading import AppRefusedError, load_app, poll_http_every, uses_http_v2
 from aos.local.host.worker.outputs import Outbox
 from aos.local.host.worker.runtime import invocation_id_cv, thread_count
 from aos.local.host.worker.sdkversions import sdk_is_known
-from aos.local.host.worker.threads import Threads
 from aos.local.host.worker.web import Exchange, Web
 
 if TYPE_CHECKING:
@@ -33,17 +33,17 @@ if TYPE_CHECKING:
 class Worker:
     """Everything that one worker process holds."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, lane: socket.socket) -> None:
         self._loop = loop
+        self._lane_socket = lane
         self._thread = threading.get_ident()
         self._channel = Channel(self._on_frame, self._on_lost)
         self._functions: dict[str, Function] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._jobs: dict[int, Job] = {}
         self._exchanges: dict[int, Exchange] = {}
         self._running: dict[str, str] = {}
         self._outbox = Outbox(self._channel.send)
-        self._threads = Threads(loop, 1)
+        self._lane: Lane | None = None
         self._turns: Turns | None = None
         self._invoker = Invoker("")
         self._web: Web | None = None
@@ -53,15 +53,13 @@ class Worker:
         """Take up the socket that the host left open for this process."""
         await self._loop.create_connection(lambda: self._channel, sock=sock)
 
-    def _on_lost(self) -> None:
+    def _on_lost(self) -> NoReturn:
         os._exit(0)  # the host is gone: nobody wants the results, and a blocked thread must not keep us
 
     def _on_frame(self, kind: Kind, stream: int, payload: bytes) -> None:
         match kind:
-            case Kind.TURN:
-                self._take_turn(stream, payload)
             case Kind.INVOKE:
-                self._invoke(stream, payload)
+                self._start(stream, self._invoke(stream, payload))
             case Kind.REQUEST:
                 head, _ = unpack(payload)
                 self._exchanges[stream] = Exchange(
@@ -100,16 +98,11 @@ class Worker:
     def _start(self, stream: int, work: Coroutine[Any, Any, None]) -> None:
         self._tasks[stream] = self._loop.create_task(work)
 
-    def _submit(self, stream: int, function: Function, job: Job) -> None:
-        self._jobs[stream] = job
-        self._running[job.id] = function.name
-        self._threads.submit(job)
-
     def _cancel(self, stream: int) -> None:
         if stream in self._tasks:
             self._tasks[stream].cancel()
-        elif stream in self._jobs:
-            self._jobs[stream].cancel()
+        elif self._lane is not None:
+            self._lane.cancel(stream)
 
     def _load(self, hello: dict[str, Any]) -> None:
         logs.install(self._log, LogLevels(hello["log_levels"]), self._running, verbose=hello["verbose"])
@@ -127,26 +120,25 @@ class Worker:
         self._functions = {function["id"]: Function(function) for function in described}
         for function in described:
             function["turns"] = self._turns is not None and function["id"] in self._turns
-        self._threads = Threads(self._loop, thread_count())
+            function["lane"] = function["turns"] or self._functions[function["id"]].simple
         self._invoker = Invoker(hello["client"])
         self._web = Web(self._invoker, hello["client"], http_v2=uses_http_v2())
+        self._lane = Lane(self._lane_socket, thread_count(), self._job, self._on_lost)
+        self._lane.start()
         self._channel.send(Kind.READY, 0, pack({"functions": described, "pid": os.getpid()}))
 
-    def _take_turn(self, stream: int, payload: bytes) -> None:
-        head, body = unpack(payload)
-        assert self._turns is not None, "the host was told for which functions there is this way"
-        job = self._turns.job(head, body, partial(self._finish, stream))
-        self._submit(stream, self._functions[head["function"]], job)
-
-    def _invoke(self, stream: int, payload: bytes) -> None:
+    def _job(self, kind: Kind, payload: bytes) -> Job:
+        """What a frame of the lane asks for: a turn, or a call of a function that is not async."""
         head, body = unpack(payload)
         function = self._functions[head["function"]]
-        if function.simple:
-            self._submit(stream, function, Call(head["id"], partial(self._finish, stream), function, body))
-        else:
-            self._start(stream, self._run(stream, function, head, body))
+        if kind is Kind.INVOKE:
+            return Call(head["id"], function, self._running, body)
+        assert self._turns is not None, "the host was told for which functions there are turns"
+        return self._turns.job(head, function.name, self._running, body)
 
-    async def _run(self, stream: int, function: Function, head: dict[str, Any], body: bytes) -> None:
+    async def _invoke(self, stream: int, payload: bytes) -> None:
+        head, body = unpack(payload)
+        function = self._functions[head["function"]]
         self._running[head["id"]] = function.name
         deliver = self._outbox.deliverer(stream, function.id, head["id"])
         invocation = Invocation(head["id"], head.get("metadata", {}), head.get("retry", {}), body, deliver)
@@ -173,7 +165,6 @@ class Worker:
         sys.stdout.flush()
         self._running.pop(invocation_id, None)
         self._tasks.pop(stream, None)
-        self._jobs.pop(stream, None)
         self._exchanges.pop(stream, None)
         self._channel.send(Kind.RESULT, stream, payload)
 
@@ -182,8 +173,9 @@ class Worker:
         frame = json.dumps(record).encode()
         if threading.get_ident() == self._thread:
             self._channel.send(Kind.LOG, 0, frame)
-        else:
-            self._threads.tell(partial(self._channel.send, Kind.LOG, 0, frame))
+        elif self._lane is None or not self._lane.tell(Kind.LOG, frame):
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the process is ending
+                self._loop.call_soon_threadsafe(self._channel.send, Kind.LOG, 0, frame)
 
 
 def _turns(described: list[dict[str, Any]]) -> "Turns | None":
@@ -207,8 +199,8 @@ def _unanswered(function: Function, invocation_id: str, error: BaseException) ->
     return {"ok": False, "stopped": stopped, **failure_from(invocation_id, error)}
 
 
-async def _serve(sock: socket.socket) -> None:
-    worker = Worker(asyncio.get_running_loop())
+async def _serve(sock: socket.socket, lane: socket.socket) -> None:
+    worker = Worker(asyncio.get_running_loop(), lane)
     await worker.connect(sock)
     await worker.stopped.wait()
 
@@ -230,8 +222,9 @@ def _die_with_host() -> None:
 
 
 def main() -> None:
-    """Serve the host on the socket whose descriptor is the first argument."""
+    """Serve the host on the sockets whose descriptors are the first arguments: the loop's and the lane."""
     _die_with_host()
-    sock = socket.socket(fileno=int(sys.argv[1]))
-    sock.set_inheritable(False)
-    uvloop.run(_serve(sock))
+    sockets = [socket.socket(fileno=int(number)) for number in sys.argv[1:3]]
+    for sock in sockets:
+        sock.set_inheritable(False)
+    uvloop.run(_serve(*sockets))

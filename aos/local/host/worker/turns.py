@@ -4,63 +4,62 @@ It would carry them as text and decode them twice. A turn that goes on from the 
 `lacks_history` where the orchestration is not kept.
 """
 
-from collections.abc import Callable
+from collections.abc import MutableMapping
 from typing import Any
 
 from aos.local.host.worker.jobs import Job, Outcome
 from aos.local.host.worker.kept import Kept
-from aos.local.host.worker.programs import Alive, EntityProgram, Orchestrator
+from aos.local.host.worker.programs import EntityProgram, Orchestrator
 from aos.local.host.worker.runtime import handle_event
 
 _WRAPPER = "wrap_invocation.<locals>.wrapper"  # what the SDK makes of an orchestrator or entity
-
-type Finish = Callable[[str, bytes], None]
 
 
 class Turn(Job):
     """A turn of an orchestration, which is kept for the next one if the turn has a token to name it by."""
 
     def __init__(
-        self, head: dict[str, Any], body: bytes, finish: Finish, orchestrator: Orchestrator, kept: Kept
+        self,
+        head: dict[str, Any],
+        name: str,
+        running: MutableMapping[str, str],
+        body: bytes,
+        program: tuple[Orchestrator, Kept],
     ) -> None:
-        super().__init__(head["id"], finish)
+        super().__init__(head["id"], name, running)
         self._head = head
         self._body = body
-        self._orchestrator = orchestrator
-        self._kept = kept
-        self._size = len(body)
-        self._before = kept.take(head["instance"], head["after"])
-        self._alive: Alive | None = None
-
-    def run(self) -> None:
-        """As of any job; nothing is run without the history that it takes."""
-        if self._before is None and self._head["after"] is not None:
-            self._outcome = {"ok": True, "lacks_history": True}, b""
-        else:
-            super().run()
-
-    def end(self) -> None:
-        """Keep what can be gone on from before the host learns that it can."""
-        if self._alive is not None and not self._given_up:
-            self._kept.keep(self._head["instance"], self._head["token"], self._alive, self._size)
-        super().end()
+        self._orchestrator, self._kept = program
 
     def _call(self) -> Outcome:
-        if self._before is None:
-            response, self._alive = self._orchestrator.turn(self._body)
+        instance, after, token = self._head["instance"], self._head["after"], self._head["token"]
+        size = len(self._body)
+        before = self._kept.take(instance, after)
+        if before is not None:
+            size += before.size
+            response, alive = before.alive.go_on(self._body)
+        elif after is None:
+            response, alive = self._orchestrator.turn(self._body)
         else:
-            self._size += self._before.size
-            response, self._alive = self._before.alive.go_on(self._body)
-        if self._head["token"] is None:
-            self._alive = None
-        return {"ok": True, "kept": self._alive is not None}, response
+            return {"ok": True, "lacks_history": True}, b""
+        if alive is None or token is None:
+            return {"ok": True}, response
+        self._kept.keep(instance, token, alive, size)
+        return {"ok": True, "kept": True}, response
 
 
 class Batch(Job):
     """A batch of operations on an entity."""
 
-    def __init__(self, head: dict[str, Any], body: bytes, finish: Finish, entity: EntityProgram) -> None:
-        super().__init__(head["id"], finish)
+    def __init__(
+        self,
+        head: dict[str, Any],
+        name: str,
+        running: MutableMapping[str, str],
+        body: bytes,
+        entity: EntityProgram,
+    ) -> None:
+        super().__init__(head["id"], name, running)
         self._body = body
         self._entity = entity
 
@@ -85,12 +84,12 @@ class Turns:
     def __contains__(self, function_id: str) -> bool:
         return function_id in self._orchestrators or function_id in self._entities
 
-    def job(self, head: dict[str, Any], body: bytes, finish: Finish) -> Job:
+    def job(self, head: dict[str, Any], name: str, running: MutableMapping[str, str], body: bytes) -> Job:
         """The turn or batch that a frame asks for."""
         entity = self._entities.get(head["function"])
         if entity is not None:
-            return Batch(head, body, finish, entity)
-        return Turn(head, body, finish, self._orchestrators[head["function"]], self._kept)
+            return Batch(head, name, running, body, entity)
+        return Turn(head, name, running, body, (self._orchestrators[head["function"]], self._kept))
 
 
 def _below_the_sdk(described: dict[str, Any]) -> tuple[Any, Any]:
